@@ -1,0 +1,192 @@
+// Package kernel holds the vocabulary that every other package shares:
+// commits, profiles, kernels, runs, outcomes, verdicts and signatures. It has
+// types and their invariants only. It must not know how any of them comes
+// about: no git, no make, no QEMU, no clock.
+package kernel
+
+import (
+	"fmt"
+	"time"
+)
+
+// Commit is one git commit as kbisect names it in tables and reports.
+type Commit struct {
+	SHA     string   `json:"sha"`     // full object id
+	Tree    string   `json:"tree"`    // object id of the tree: what is built
+	Parents []string `json:"parents"` // object ids, first parent first
+	Subject string   `json:"subject"` // first line of the message
+	Author  string   `json:"author"`  // "Name <mail>"
+}
+
+// Short is the abbreviated id used in tables. Twelve digits, as the kernel's
+// own Documentation/process/submitting-patches.rst asks for in Fixes: tags.
+func (c Commit) Short() string { return Abbrev(c.SHA) }
+
+// Abbrev cuts an object id to the twelve digits of a Fixes: tag.
+func Abbrev(sha string) string {
+	if len(sha) > 12 {
+		return sha[:12]
+	}
+	return sha
+}
+
+// Machine is the shape of the guest a profile asks for.
+type Machine struct {
+	Type      string `json:"type"`       // "microvm" or "q35"
+	Arch      string `json:"arch"`       // "x86_64"
+	MemoryMiB int    `json:"memory_mib"` // guest RAM
+	CPUs      int    `json:"cpus"`       // virtual CPUs
+	Cmdline   string `json:"cmdline"`    // appended to kbisect's own kernel arguments
+	SwapMiB   int    `json:"swap_mib"`   // zram swap the agent sets up, 0 for none
+}
+
+// Profile is a kernel configuration plus a machine shape plus default tests.
+type Profile struct {
+	Name        string   `json:"name"`
+	Description string   `json:"description"`
+	Fragments   []string `json:"fragments"` // names in kconfigs/, merged in this order
+	Machine     Machine  `json:"machine"`
+	Tests       []string `json:"tests"` // globs over test names
+}
+
+// Test is one named verdict of a reproducer, as its --list describes it.
+type Test struct {
+	Name        string   `json:"name"` // cow/<case>/<memory>
+	Description string   `json:"description"`
+	Class       string   `json:"class"`  // missed-cow, wrong-cow, policy
+	Source      string   `json:"source"` // mail, CVE or commit the case comes from
+	Needs       []string `json:"needs"`  // guest features, e.g. thp, swap
+	Timeout     int      `json:"timeout_seconds"`
+}
+
+// Outcome is what one run showed. It says what the kernel did; a Go error says
+// that we could not find out.
+type Outcome string
+
+// The outcomes of a run. Skip is never a pass and Infra is never a fail.
+const (
+	Pass  Outcome = "pass"
+	Fail  Outcome = "fail"
+	Crash Outcome = "crash" // oops, panic, WARN, KASAN and the like
+	Hang  Outcome = "hang"  // no result in time, guest or test stuck
+	Skip  Outcome = "skip"  // the guest lacks what the test needs
+	Infra Outcome = "infra" // we could not find out
+)
+
+// Bad says whether the outcome is evidence that the kernel misbehaved.
+func (o Outcome) Bad() bool { return o == Fail || o == Crash || o == Hang }
+
+// Counts says whether the outcome is evidence at all.
+func (o Outcome) Counts() bool { return o == Pass || o.Bad() }
+
+// Signature says what kind of failure a run showed, so that a bisection can
+// chase one failure and not be led away by another.
+type Signature struct {
+	Kind   string   `json:"kind"`             // "fail", "crash", "hang"
+	Title  string   `json:"title"`            // message class or crash title
+	Frames []string `json:"frames,omitempty"` // top frames of a crash, innermost first
+}
+
+// String is the signature on one line.
+func (s Signature) String() string {
+	if s.Kind == "" {
+		return ""
+	}
+	if len(s.Frames) > 0 {
+		return fmt.Sprintf("%s: %s (in %s)", s.Kind, s.Title, s.Frames[0])
+	}
+	return s.Kind + ": " + s.Title
+}
+
+// Same reports whether two signatures are the same failure: equal kind and
+// title. Frames differ from run to run (inlining, interrupts) and only inform.
+func (s Signature) Same(t Signature) bool { return s.Kind == t.Kind && s.Title == t.Title }
+
+// Run is the record of one execution of one test in one fresh guest. Runs are
+// appended to the store and never changed.
+type Run struct {
+	Test      string        `json:"test"`
+	Outcome   Outcome       `json:"outcome"`
+	Signature Signature     `json:"signature,omitzero"`
+	Reason    string        `json:"reason,omitempty"` // why skip or infra, or the failure in one line
+	Output    string        `json:"output,omitempty"` // what the test printed, capped
+	Console   string        `json:"console,omitempty"`
+	Duration  time.Duration `json:"duration"`
+}
+
+// Kernel is what a build gives, or what a user brings: a bootable image.
+type Kernel struct {
+	Key          string `json:"key"`           // content key of the build, "" for a foreign image
+	Digest       string `json:"digest"`        // sha256 of the image file
+	Release      string `json:"release"`       // uname -r, from the build or the guest's hello
+	Image        string `json:"image"`         // path of the bzImage
+	Config       string `json:"config"`        // path of the final .config, "" for a foreign image
+	ConfigDigest string `json:"config_digest"` // sha256 of the final .config
+}
+
+// BuildStatus is how the build of a commit ended.
+type BuildStatus string
+
+// The ways a build ends. An infrastructure failure is a Go error instead.
+const (
+	BuildOK      BuildStatus = "ok"
+	BuildFailed  BuildStatus = "failed"  // the compiler or linker gave up
+	BuildRefused BuildStatus = "refused" // a requested config symbol did not survive
+)
+
+// Build is the record of turning one commit into a kernel.
+type Build struct {
+	Status  BuildStatus `json:"status"`
+	Seconds float64     `json:"seconds"`
+	Cached  bool        `json:"cached"`
+	Objects int         `json:"objects"`         // objects compiled, 0 when cached
+	Log     string      `json:"log,omitempty"`   // path of the full log
+	Error   string      `json:"error,omitempty"` // the compiler's first error
+	Kernel  Kernel      `json:"kernel,omitzero"`
+}
+
+// BootStatus is how far a kernel came.
+type BootStatus string
+
+// The ways a boot ends.
+const (
+	BootOK     BootStatus = "ok"
+	BootFailed BootStatus = "failed" // it never reached the agent, or not as the right kernel
+	BootNone   BootStatus = "none"   // there was nothing to boot
+)
+
+// Boot is the record of starting one kernel up to the agent's hello.
+type Boot struct {
+	Status    BootStatus `json:"status"`
+	Seconds   float64    `json:"seconds"`
+	Release   string     `json:"release,omitempty"` // uname -r, as the guest says
+	Reason    string     `json:"reason,omitempty"`
+	Signature Signature  `json:"signature,omitzero"`
+	Console   string     `json:"console,omitempty"`
+}
+
+// Verdict is the judgement of one (commit, profile, test) from its runs.
+type Verdict string
+
+// The verdicts.
+const (
+	Good         Verdict = "good"
+	Bad          Verdict = "bad"
+	Untestable   Verdict = "untestable" // does not build or boot
+	Skipped      Verdict = "skipped"
+	Inconclusive Verdict = "inconclusive"
+)
+
+// TestResult is a verdict with what it rests on.
+type TestResult struct {
+	Name       string    `json:"name"`
+	Verdict    Verdict   `json:"verdict"`
+	Confidence float64   `json:"confidence"` // 0..1, of the verdict being right; 0 for one that rests on no run
+	Runs       int       `json:"runs"`       // runs that are evidence: pass, fail, crash, hang
+	Fails      int       `json:"fails"`      // of these, the bad ones
+	Reused     int       `json:"reused,omitempty"`
+	Signature  Signature `json:"signature,omitzero"`
+	Reason     string    `json:"reason,omitempty"`
+	Console    string    `json:"console,omitempty"` // of the first bad run, capped
+	Output     string    `json:"output,omitempty"`  // of the first bad run, capped
+}
