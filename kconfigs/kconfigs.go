@@ -1,0 +1,67 @@
+// Package kconfigs carries the kernel configuration fragments and the profiles
+// that are made of them. README.md gives the reason of every symbol. It must
+// not know how a configuration is composed.
+package kconfigs
+
+import (
+	"embed"
+	"fmt"
+	"strings"
+
+	"github.com/kernel-bisect/kbisect/internal/kernel"
+)
+
+//go:embed *.config
+var fragments embed.FS
+
+// Fragment returns a fragment's text by its file name.
+func Fragment(name string) ([]byte, error) {
+	b, err := fragments.ReadFile(name)
+	if err != nil {
+		return nil, fmt.Errorf("no such config fragment: %s", name)
+	}
+	return b, nil
+}
+
+// slim is the machine of the fast profiles: no PCI, no ACPI, no firmware
+// tables. 512 MiB hold the swap tests with room to spare; two CPUs let parent
+// and child really run at once.
+var slim = kernel.Machine{Type: "microvm", Arch: "x86_64", MemoryMiB: 512, CPUs: 2, SwapMiB: 128}
+
+var profiles = []kernel.Profile{
+	{
+		Name:        "cow",
+		Description: "slim kernel for the copy-on-write and unshare reproducers; fast to build and boot",
+		Fragments:   []string{"cow.x86_64.config"},
+		Machine:     slim,
+		Tests:       []string{"cow/*"},
+	},
+	{
+		Name:        "cow-debug",
+		Description: "cow with DEBUG_VM, DEBUG_VM_PGFLAGS and PAGE_TABLE_CHECK: the kernel's own checks",
+		Fragments:   []string{"cow.x86_64.config", "cow-debug.x86_64.config"},
+		Machine:     slim,
+		Tests:       []string{"cow/*"},
+	},
+	{
+		Name:        "stock",
+		Description: "a distribution kernel as it is, for check --kernel; q35, virtio built in",
+		Machine:     kernel.Machine{Type: "q35", Arch: "x86_64", MemoryMiB: 1024, CPUs: 2, SwapMiB: 128},
+		Tests:       []string{"cow/*"},
+	},
+}
+
+// Profiles returns the profiles, the default one first.
+func Profiles() []kernel.Profile { return profiles }
+
+// Profile finds a profile by name.
+func Profile(name string) (kernel.Profile, error) {
+	var names []string
+	for _, p := range profiles {
+		if p.Name == name {
+			return p, nil
+		}
+		names = append(names, p.Name)
+	}
+	return kernel.Profile{}, fmt.Errorf("no such profile: %q (there are %s)", name, strings.Join(names, ", "))
+}
