@@ -1,0 +1,192 @@
+package console
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// describe is the golden form: everything but the excerpt, of which the ends
+// show that it is the right piece.
+func describe(fs []Finding) string {
+	var b strings.Builder
+	for _, f := range fs {
+		fmt.Fprintf(&b, "%d+%d %s: %s\n", f.Line, f.Lines, f.Signature.Kind, f.Signature.Title)
+		for _, fr := range f.Signature.Frames {
+			fmt.Fprintf(&b, "\t%s\n", fr)
+		}
+		lines := strings.Split(strings.TrimSpace(f.Excerpt), "\n")
+		fmt.Fprintf(&b, "\t<< %s\n", lines[len(lines)-1])
+	}
+	if len(fs) == 0 {
+		b.WriteString("nothing\n")
+	}
+	return b.String()
+}
+
+func TestScanGolden(t *testing.T) {
+	logs, err := filepath.Glob("testdata/*.log")
+	if err != nil || len(logs) == 0 {
+		t.Fatalf("no logs: %v", err)
+	}
+	for _, name := range logs {
+		t.Run(filepath.Base(name), func(t *testing.T) {
+			log, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := describe(Scan(log))
+			golden := strings.TrimSuffix(name, ".log") + ".golden"
+			if *update {
+				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(string(want), got); d != "" {
+				t.Errorf("findings differ (-want +got):\n%s", d)
+			}
+			// Carriage returns and lost timestamps must not change names.
+			crlf := Scan([]byte(strings.ReplaceAll(string(log), "\n", "\r\n")))
+			if d := cmp.Diff(titles(Scan(log)), titles(crlf)); d != "" {
+				t.Errorf("carriage returns change the findings:\n%s", d)
+			}
+		})
+	}
+}
+
+func titles(fs []Finding) []string {
+	var out []string
+	for _, f := range fs {
+		out = append(out, f.Signature.String())
+	}
+	return out
+}
+
+func TestScanTitles(t *testing.T) {
+	for _, tt := range []struct{ log, want string }{
+		{"BUG: unable to handle page fault for address: ffffea0000104a00", "BUG: unable to handle kernel paging request"},
+		{"kernel BUG at mm/huge_memory.c:2468!", "kernel BUG at mm/huge_memory.c"},
+		{"divide error: 0000 [#1] PREEMPT SMP", "divide error"},
+		{"Oops: 0002 [#1] PREEMPT SMP", "Oops"},
+		{"Kernel panic - not syncing: Fatal exception in interrupt", "Kernel panic: Fatal exception in interrupt"},
+		{"Kernel panic - not syncing: No working init found.  Try passing init= option to kernel.", "Kernel panic: No working init found"},
+		{"Kernel panic - not syncing: stack-protector: Kernel stack is corrupted in: do_wp_page+0x1/0x2", "Kernel panic: stack-protector: kernel stack is corrupted in do_wp_page"},
+		{"Kernel panic - not syncing: Out of memory: compulsory panic_on_oom is enabled", "Kernel panic: Out of memory: compulsory panic_on_oom is enabled"},
+		{"BUG: spinlock bad magic on CPU#0, cow/81", "BUG: spinlock bad magic"},
+		{"BUG: scheduling while atomic: cow/81/0x00000002", "BUG: scheduling while atomic"},
+		{"BUG: using smp_processor_id() in preemptible [00000000] code: cow/81", "BUG: using smp_processor_id() in preemptible code"},
+		{"BUG: Bad page map in process cow  pte:8000000004128867 pmd:04141067", "BUG: Bad page map"},
+		{"BUG: KASAN: null-ptr-deref in do_wp_page+0x1/0x2", "KASAN: null-ptr-deref in do_wp_page"},
+		{"BUG: KASAN: double-free or invalid-free in kfree+0x1/0x2", "KASAN: invalid-free in kfree"},
+		{"BUG: KFENCE: memory corruption in do_wp_page+0x1/0x2", "KFENCE: memory corruption in do_wp_page"},
+		{"WARNING: CPU: 0 PID: 1 at mm/memory.c:1", "WARNING at mm/memory.c"},
+		{"WARNING: a driver has advice", ""},
+		{"kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)", "kmemleak: new suspected memory leaks"},
+		{"BUG: page 3 of 0xffffea0000104a00 is lost", "BUG: page N of ADDR is lost"},
+	} {
+		got := ""
+		if fs := Scan([]byte("[    1.000000] " + tt.log + "\n")); len(fs) > 0 {
+			got = fs[0].Signature.Title
+		}
+		if got != tt.want {
+			t.Errorf("%s\n\tgot  %q\n\twant %q", tt.log, got, tt.want)
+		}
+	}
+}
+
+func TestClean(t *testing.T) {
+	for _, tt := range []struct{ in, want string }{
+		{"plain\n", "plain\n"},
+		{"\x1b[31mred\x1b[0m", "red"},
+		{"\x1b]0;title\x07rest", "rest"},
+		{"\x1b]0;never ends\nnext", "0;never ends\nnext"},
+		{"a\r\nb\rc\r\r\n", "a\nb\nc\n"},
+		{"bell\x07 null\x00 del\x7f c1\u009b31m", "bell null del c131m"},
+		{"bad \xff utf8 \xc3", "bad \uFFFD utf8 \uFFFD"},
+		{"left \u202eright", "left right"},
+		{"\ttab", "\ttab"},
+	} {
+		if got := Clean([]byte(tt.in), 0); !sameText(got, tt.want) {
+			t.Errorf("Clean(%q) = %q, want %q", tt.in, got, tt.want)
+		}
+	}
+}
+
+// sameText ignores what is left of an unterminated escape.
+func sameText(got, want string) bool {
+	return got == want || strings.TrimPrefix(got, "]") == want
+}
+
+func TestCleanCap(t *testing.T) {
+	var b strings.Builder
+	for i := range 1000 {
+		fmt.Fprintf(&b, "line %d äöü\n", i)
+	}
+	got := Clean([]byte(b.String()), 500)
+	if len(got) > 500 || !utf8.ValidString(got) {
+		t.Errorf("%d bytes, valid %v", len(got), utf8.ValidString(got))
+	}
+	if !strings.HasPrefix(got, "line 0 ") || !strings.HasSuffix(got, "line 999 äöü\n") {
+		t.Errorf("head or tail lost:\n%s", got)
+	}
+	if !strings.Contains(got, " bytes cut …\n") {
+		t.Errorf("no cut line:\n%s", got)
+	}
+}
+
+func FuzzScan(f *testing.F) {
+	logs, _ := filepath.Glob("testdata/*.log")
+	for _, name := range logs {
+		if log, err := os.ReadFile(name); err == nil {
+			f.Add(log)
+		}
+	}
+	f.Add([]byte("BUG: \xff\nWARNING: \nCall Trace:\n foo+0x1/0x2\n"))
+	f.Fuzz(func(t *testing.T, log []byte) {
+		n := strings.Count(string(log), "\n") + 1
+		fs := Scan(log)
+		if len(fs) > maxFindings {
+			t.Fatalf("%d findings", len(fs))
+		}
+		for _, x := range fs {
+			s := x.Signature
+			if s.Title == "" || len(s.Title) > maxTitle+1 || len(s.Frames) > maxFrames || s.Kind != "crash" && s.Kind != "hang" {
+				t.Errorf("bad signature %+v", s)
+			}
+			if x.Line < 1 || x.Lines < 1 || x.Line+x.Lines-1 > n || len(x.Excerpt) > maxExcerpt {
+				t.Errorf("bad place %d+%d of %d, excerpt %d bytes", x.Line, x.Lines, n, len(x.Excerpt))
+			}
+		}
+	})
+}
+
+func FuzzClean(f *testing.F) {
+	f.Add([]byte("\x1b[31mred\r\n"), 100)
+	f.Add([]byte("\x1b]0;t\x07äöü\xff"), 3)
+	f.Fuzz(func(t *testing.T, log []byte, max int) {
+		got := Clean(log, max)
+		if max > 0 && len(got) > max {
+			t.Errorf("%d bytes, at most %d wanted", len(got), max)
+		}
+		if !utf8.ValidString(got) {
+			t.Errorf("invalid UTF-8: %q", got)
+		}
+		for _, r := range got {
+			if r != '\n' && r != '\t' && hidden(r) {
+				t.Errorf("control character %U in %q", r, got)
+			}
+		}
+	})
+}
