@@ -1,0 +1,186 @@
+// Package verdict turns what was seen of a run into an outcome with a
+// signature, and the outcomes of many runs into a verdict with a confidence.
+// Pure: it must not know how a guest is run or where runs are kept.
+package verdict
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/kernel-bisect/kbisect/internal/console"
+	"github.com/kernel-bisect/kbisect/internal/kernel"
+	"github.com/kernel-bisect/kbisect/internal/ktap"
+)
+
+// Evidence is everything that was seen of one run.
+type Evidence struct {
+	Result     bool          // the agent sent a result; the four fields below come from it
+	Exit       int           // exit status, -1 when killed by a signal
+	Signal     string        // name of the signal
+	TimedOut   bool          // the agent killed it at its time limit
+	AgentError string        // the agent could not run it
+	Limit      time.Duration // the test's time limit
+	Output     []byte        // what the test printed, capped
+	Console    []byte        // what the kernel printed since the run began
+	Garbage    int           // lines on the agent channel that were no messages
+	Lost       string        // why there is no result, if there is none
+	Ended      bool          // the machine ended by itself
+	EndReason  string        // QMP SHUTDOWN.reason, "" when QEMU died without one
+	Panicked   bool          // QMP GUEST_PANICKED
+	QEMUError  string        // what QEMU complained about when it died
+	Wall       time.Duration
+}
+
+// ExitSkip is kselftest's exit status for "the guest lacks what I need", and
+// ExitError the reproducers' own for "I could not find out".
+const (
+	ExitError = 3
+	ExitSkip  = 4
+)
+
+// maxKept bounds the console and output kept with a run.
+const maxKept = 64 << 10
+
+// Classify judges one run. What the kernel said on its console weighs more than
+// what the test thought: a test can pass over an oops. A run without a result
+// is never a pass.
+func Classify(test string, e Evidence) kernel.Run {
+	r := kernel.Run{Test: test, Duration: e.Wall, Output: console.Clean(e.Output, maxKept)}
+	r.Outcome, r.Signature, r.Reason = judge(e)
+	r.Reason = strings.TrimPrefix(r.Reason, test+": ")
+	if r.Outcome != kernel.Pass && r.Outcome != kernel.Skip {
+		r.Console = console.Clean(e.Console, maxKept)
+	}
+	return r
+}
+
+func judge(e Evidence) (kernel.Outcome, kernel.Signature, string) {
+	if found := console.Scan(e.Console); len(found) > 0 {
+		sig := found[0].Signature
+		if sig.Kind == "hang" { // lockups and stalls that the kernel itself reports
+			return kernel.Hang, sig, sig.Title
+		}
+		return kernel.Crash, sig, sig.Title
+	}
+	if !e.Result {
+		return judgeLost(e)
+	}
+	switch {
+	case e.AgentError != "":
+		return kernel.Infra, kernel.Signature{}, "agent: " + e.AgentError
+	case e.TimedOut:
+		return hang(fmt.Sprintf("test not through after %s", e.Limit))
+	}
+	if hasKTAP(e.Output) {
+		return judgeKTAP(e)
+	}
+	switch {
+	case e.Signal != "":
+		return fail("killed by " + e.Signal)
+	case e.Exit == 0:
+		return kernel.Pass, kernel.Signature{}, ""
+	case e.Exit == ExitSkip:
+		return kernel.Skip, kernel.Signature{}, orElse(lastLine(e.Output), "the test says skip (exit status 4)")
+	}
+	return fail(fmt.Sprintf("exit status %d", e.Exit))
+}
+
+func judgeLost(e Evidence) (kernel.Outcome, kernel.Signature, string) {
+	switch {
+	case e.Ended && (e.Panicked || strings.HasPrefix(e.EndReason, "guest-")):
+		reason := "guest reset without a word on the console"
+		if e.Panicked {
+			reason = "guest panicked without a word on the console"
+		}
+		return kernel.Crash, kernel.Signature{Kind: "crash", Title: reason}, reason
+	case e.Ended:
+		return kernel.Infra, kernel.Signature{}, "qemu died: " + orElse(firstLine(e.QEMUError), orElse(e.EndReason, "no reason given"))
+	case e.Garbage > 0:
+		return hang(fmt.Sprintf("no result, but %d lines of garbage on the agent channel", e.Garbage))
+	}
+	return hang(orElse(e.Lost, "no result"))
+}
+
+func judgeKTAP(e Evidence) (kernel.Outcome, kernel.Signature, string) {
+	res := ktap.Parse(e.Output)
+	status := res.Overall()
+	bailed := e.Exit == ExitError && res.BailOut != ""
+	switch {
+	case bailed:
+		return kernel.Infra, kernel.Signature{}, "test: " + res.BailOut
+	case status == ktap.Fail || status == ktap.Error:
+		return ktapFailure(e.Output, res)
+	case e.Signal != "":
+		return fail("killed by " + e.Signal)
+	case status == ktap.Skip:
+		return kernel.Skip, kernel.Signature{}, orElse(res.Reason(), "skipped without a reason")
+	case e.Exit != 0:
+		return fail(fmt.Sprintf("exit status %d although the output names no failure", e.Exit))
+	}
+	return kernel.Pass, kernel.Signature{}, res.Reason()
+}
+
+func fail(title string) (kernel.Outcome, kernel.Signature, string) {
+	return kernel.Fail, kernel.Signature{Kind: "fail", Title: title}, title
+}
+
+func hang(reason string) (kernel.Outcome, kernel.Signature, string) {
+	return kernel.Hang, kernel.Signature{Kind: "hang", Title: "no result in time"}, reason
+}
+
+// ktapFailure gives a KTAP failure its class and its reason. The last
+// diagnostic before the failing line says what was seen; its part behind the
+// last colon is the reproducers' name for it ("missed COW"). Values and offsets
+// differ from run to run and must not make two failures of one.
+func ktapFailure(out []byte, res ktap.Result) (kernel.Outcome, kernel.Signature, string) {
+	diag := ""
+	for line := range strings.Lines(string(out)) {
+		line = strings.TrimSpace(line)
+		d, isDiag := strings.CutPrefix(line, "# ")
+		switch {
+		case isDiag:
+			diag = d
+			continue
+		case strings.HasPrefix(line, "ok "), expected(line):
+			diag = "" // it was about a test that did not fail
+			continue
+		case !strings.HasPrefix(line, "not ok"):
+			continue
+		}
+		break
+	}
+	title := orElse(res.Reason(), "the test reports a failure")
+	if i := strings.LastIndex(diag, ": "); i >= 0 {
+		title = diag[i+2:]
+	}
+	return kernel.Fail, kernel.Signature{Kind: "fail", Title: title}, orElse(diag, title)
+}
+
+// expected says whether a line reports a failure that counts for nothing.
+func expected(line string) bool {
+	return strings.HasPrefix(line, "not ok") &&
+		(strings.Contains(line, "# XFAIL") || strings.Contains(line, "# TODO") || strings.Contains(line, "# SKIP"))
+}
+
+func hasKTAP(out []byte) bool {
+	s := string(out)
+	return strings.Contains(s, "TAP version 1")
+}
+
+func lastLine(b []byte) string {
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	return strings.TrimSpace(lines[len(lines)-1])
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
+}
+
+func orElse(s, t string) string {
+	if s != "" {
+		return s
+	}
+	return t
+}

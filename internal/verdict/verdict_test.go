@@ -1,0 +1,153 @@
+package verdict
+
+import (
+	"math"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/kernel-bisect/kbisect/internal/kernel"
+)
+
+// runs makes runs of letters: p pass, f fail, c crash, h hang, s skip, i infra.
+func runs(s string) []kernel.Run {
+	outcome := map[rune]kernel.Outcome{'p': kernel.Pass, 'f': kernel.Fail, 'c': kernel.Crash, 'h': kernel.Hang, 's': kernel.Skip, 'i': kernel.Infra}
+	var out []kernel.Run
+	for _, c := range s {
+		r := kernel.Run{Outcome: outcome[c]}
+		if o := outcome[c]; o != kernel.Pass {
+			r.Reason = string(o)
+			r.Signature.Kind = string(o)
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+func TestDecide(t *testing.T) {
+	for _, c := range []struct {
+		runs    string
+		want    kernel.Verdict
+		decided bool // with two runs asked for
+	}{
+		{"", kernel.Inconclusive, false},
+		{"pp", kernel.Good, true},
+		{"ff", kernel.Bad, true},
+		{"fc", kernel.Bad, true},
+		{"hh", kernel.Bad, true},
+		{"f", kernel.Inconclusive, false},
+		{"fp", kernel.Inconclusive, false},
+		{"fpp", kernel.Inconclusive, false},
+		{"ffpp", kernel.Inconclusive, false},
+		{"fffp", kernel.Bad, true},
+		{"s", kernel.Skipped, true},
+		{"ss", kernel.Skipped, true},
+		{"spp", kernel.Good, true},
+		{"sff", kernel.Bad, true},
+		{"i", kernel.Inconclusive, false},
+		{"iii", kernel.Inconclusive, false},
+		{"is", kernel.Inconclusive, true},
+		{"ipp", kernel.Good, true},
+	} {
+		t.Run(c.runs, func(t *testing.T) {
+			rs := runs(c.runs)
+			got := Decide("x", rs)
+			if got.Name != "x" || got.Verdict != c.want {
+				t.Errorf("%+v, want %s", got, c.want)
+			}
+			if d := Count(rs).Decided(2); d != c.decided {
+				t.Errorf("decided: %v", d)
+			}
+			if conf := got.Confidence; (c.want == kernel.Good || c.want == kernel.Bad) && (conf < DecidedAt || conf > 1) {
+				t.Errorf("confidence %v", conf)
+			}
+		})
+	}
+	if Count(runs("p")).Decided(2) {
+		t.Error("one run decides although two are wanted")
+	}
+}
+
+// The first bad run explains the verdict, and a skip or infra one where there
+// is no evidence.
+func TestDecideExplains(t *testing.T) {
+	rs := runs("pchs")
+	rs[1].Console, rs[1].Output = "console", "output"
+	got := Decide("x", rs)
+	if got.Signature.Kind != "crash" || got.Reason != "crash" || got.Console != "console" || got.Output != "output" || got.Runs != 3 || got.Fails != 2 {
+		t.Errorf("%+v", got)
+	}
+	if got := Decide("x", runs("i")); got.Reason != "infra" {
+		t.Errorf("%+v", got)
+	}
+	if got := Decide("x", runs("pp")); got.Reason != "" || got.Signature.Kind != "" {
+		t.Errorf("%+v", got)
+	}
+}
+
+func counts(t *rapid.T) (fails, passes int, prior float64) {
+	n := rapid.OneOf(rapid.IntRange(0, 20), rapid.IntRange(0, 100_000))
+	return n.Draw(t, "fails"), n.Draw(t, "passes"), rapid.Float64Range(0.001, 0.999).Draw(t, "prior")
+}
+
+func TestProbBad(t *testing.T) {
+	if p := ProbBad(0, 0, 0.3); math.Abs(p-0.3) > 1e-12 {
+		t.Errorf("without runs the prior 0.3 becomes %v", p)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		fails, passes, prior := counts(t)
+		p := ProbBad(fails, passes, prior)
+		if !(p >= 0 && p <= 1) { // NaN too
+			t.Fatalf("%d fails, %d passes, prior %v: %v", fails, passes, prior, p)
+		}
+		if more := ProbBad(fails+1, passes, prior); more < p || more == p && p > 1e-9 && p < 1-1e-9 {
+			t.Errorf("one more fail takes %v to %v", p, more)
+		}
+		if less := ProbBad(fails, passes+1, prior); less > p || less == p && p > 1e-9 && p < 1-1e-9 {
+			t.Errorf("one more pass takes %v to %v", p, less)
+		}
+	})
+}
+
+// What is no evidence changes no verdict, and the order of runs none either.
+func TestDecideProperties(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		letters := rapid.SliceOfN(rapid.SampledFrom([]rune("pfchsi")), 0, 30).Draw(t, "runs")
+		got := Decide("x", runs(string(letters)))
+		evidence := slices.DeleteFunc(slices.Clone(letters), func(r rune) bool { return r == 's' || r == 'i' })
+		bad := slices.DeleteFunc(slices.Clone(evidence), func(r rune) bool { return r == 'p' })
+		if got.Runs != len(evidence) || got.Fails != len(bad) {
+			t.Errorf("%d runs, %d fails", got.Runs, got.Fails)
+		}
+		if !(got.Confidence >= 0 && got.Confidence <= 1) {
+			t.Errorf("confidence %v", got.Confidence)
+		}
+		if len(evidence) == 0 && (got.Verdict == kernel.Good || got.Verdict == kernel.Bad) {
+			t.Errorf("%s from no evidence", got.Verdict)
+		}
+		if len(evidence) > 0 {
+			if alone := Decide("x", runs(string(evidence))); alone.Verdict != got.Verdict || alone.Confidence != got.Confidence {
+				t.Errorf("%s without what is no evidence, %s with it", alone.Verdict, got.Verdict)
+			}
+		}
+		slices.Reverse(letters)
+		if turned := Decide("x", runs(string(letters))); turned.Verdict != got.Verdict {
+			t.Errorf("%s in this order, %s in the other", got.Verdict, turned.Verdict)
+		}
+	})
+}
+
+func TestRate(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		fails, passes, _ := counts(t)
+		r := FalseFailRate.Learn(fails, passes)
+		if m := r.Mean(); m <= 0 || m >= 1 {
+			t.Errorf("mean %v", m)
+		}
+		// P(a fail) + P(a pass) = 1 after whatever was seen.
+		if sum := math.Exp(r.LogLikelihood(1, 0)) + math.Exp(r.LogLikelihood(0, 1)); math.Abs(sum-1) > 1e-3 {
+			t.Errorf("the chances of one run sum to %v", sum)
+		}
+	})
+}
