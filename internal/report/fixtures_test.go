@@ -1,0 +1,254 @@
+package report
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/kernel-bisect/kbisect/internal/kernel"
+)
+
+// The fixtures are what real jobs give, and what only hostile ones do.
+
+func sha(n int) string { return strings.Repeat(fmt.Sprintf("%02x9f4c1d", 16+n*37%200), 5) }
+
+var host = kernel.Host{CPUs: 2, QEMU: "QEMU 7.2.15", Accelerator: "tcg", Compiler: "gcc 12.2.0", Guest: "sha256:5b0f1c…"}
+var started = time.Date(2026, 11, 22, 15, 0, 0, 0, time.UTC)
+
+var warning = kernel.Signature{Kind: "crash", Title: "WARNING in do_wp_page", Frames: []string{"do_wp_page", "__handle_mm_fault", "handle_mm_fault"}}
+var missed = kernel.Signature{Kind: "fail", Title: "missed-cow: child reads the parent's new data"}
+
+func crashLog() string {
+	b, err := os.ReadFile("../console/testdata/warning-do-wp-page.log")
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
+}
+
+var cases = []string{"fork-write", "vmsplice-child-unmap", "gup-fast-ro", "swap-in-reuse"}
+var memories = []string{"base", "thp-pmd", "thp-pte", "hugetlb-2m"}
+
+// tests makes one result per case and memory; change may turn each.
+func tests(change func(name string, t *kernel.TestResult)) []kernel.TestResult {
+	var out []kernel.TestResult
+	for _, c := range cases {
+		for _, m := range memories {
+			t := kernel.TestResult{Name: "cow/" + c + "/" + m, Verdict: kernel.Good, Confidence: 0.9993, Runs: 3}
+			if m == "hugetlb-2m" {
+				t = kernel.TestResult{Name: t.Name, Verdict: kernel.Skipped, Reason: "no hugetlb pages of 2 MiB in the guest"}
+			}
+			if change != nil {
+				change(t.Name, &t)
+			}
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+func bad(t *kernel.TestResult, sig kernel.Signature, reason string) {
+	*t = kernel.TestResult{Name: t.Name, Verdict: kernel.Bad, Confidence: 0.998, Runs: 3, Fails: 3, Signature: sig, Reason: reason,
+		Output: "TAP version 13\n1..1\nnot ok 1 child reads the parent's new data\n"}
+	if sig.Kind == "crash" {
+		t.Console = crashLog()
+	}
+}
+
+func ok(n int, subject string, ts []kernel.TestResult) kernel.CommitResult {
+	return kernel.CommitResult{SHA: sha(n), Subject: subject,
+		Build: kernel.Build{Status: kernel.BuildOK, Seconds: 16.2, Objects: 4, Log: "/var/lib/kbisect/logs/b" + fmt.Sprint(n) + ".log"},
+		Boot:  kernel.Boot{Status: kernel.BootOK, Seconds: 2.1}, Tests: ts}
+}
+
+func noBuild(n int, subject string) kernel.CommitResult {
+	return kernel.CommitResult{SHA: sha(n), Subject: subject,
+		Build: kernel.Build{Status: kernel.BuildFailed, Seconds: 9, Log: "/var/lib/kbisect/logs/b" + fmt.Sprint(n) + ".log",
+			Error: "mm/memory.c:3414:17: error: implicit declaration of function 'page_move_anon_rmap_locked'\n 3414 |                 page_move_anon_rmap_locked(vmf->page, vma);\n      |                 ^~~~~~~~~~~~~~~~~~~~~~~~~~"},
+		Boot: kernel.Boot{Status: kernel.BootNone}}
+}
+
+func breaking(name string, t *kernel.TestResult) {
+	switch {
+	case strings.HasPrefix(name, "cow/vmsplice-child-unmap/thp"):
+		bad(t, missed, "child reads the parent's new data")
+	case name == "cow/swap-in-reuse/base":
+		bad(t, warning, "")
+	}
+}
+
+func checkFixture() *kernel.CheckResult {
+	c := kernel.Commit{SHA: sha(4), Subject: "mm/huge_memory: reuse pages in do_huge_pmd_wp_page()", Author: "A. Developer <dev@example.org>"}
+	b := ok(4, "", nil).Build
+	return &kernel.CheckResult{ID: "c-17", Profile: "slim", Commit: &c, Build: &b,
+		Kernel: kernel.Kernel{Key: "k1", Digest: "sha256:77aa", Release: "6.1.0-kbisect", Image: "/cache/k1/bzImage"},
+		Boot:   kernel.Boot{Status: kernel.BootOK, Seconds: 2.1}, Tests: tests(breaking),
+		Seconds: 48.4, Host: host, Started: started, Command: "orchestrator check --repo . --rev 4f2a --profile slim"}
+}
+
+func seriesFixture() *kernel.SeriesResult {
+	r := &kernel.SeriesResult{ID: "s-3", Status: "done", Profile: "slim", Seconds: 1873, Host: host, Started: started,
+		Base:     kernel.Commit{SHA: sha(0), Subject: "Linux 6.1-rc8"},
+		FirstBad: map[string]string{}, Command: "orchestrator series --repo . v6.1-rc8..cow-rework --profile slim"}
+	onBase := func(name string, t *kernel.TestResult) {
+		if name == "cow/gup-fast-ro/thp-pte" {
+			bad(t, missed, "child reads the parent's new data")
+		}
+	}
+	base := ok(0, "Linux 6.1-rc8", tests(onBase))
+	base.Build.Seconds = 312
+	r.BaseRow = &base
+	both := func(name string, t *kernel.TestResult) { onBase(name, t); breaking(name, t) }
+	flaky := func(name string, t *kernel.TestResult) {
+		both(name, t)
+		if name == "cow/fork-write/base" {
+			t.Verdict, t.Confidence, t.Fails, t.Reason = kernel.Inconclusive, 0.71, 1, "1 of 3 runs failed; more runs needed"
+		}
+	}
+	r.Commits = []kernel.CommitResult{
+		ok(1, "mm: factor out page_needs_unsharing() from do_wp_page()", tests(onBase)),
+		ok(2, "mm/rmap: convert page_try_dup_anon_rmap() to a folio and document when it may fail with the anon exclusive flag set", tests(onBase)),
+		noBuild(3, "mm/memory: lock the folio before moving its anon_vma"),
+		ok(4, "mm/huge_memory: reuse pages in do_huge_pmd_wp_page()", tests(both)),
+		ok(5, "mm: document who may set PG_anon_exclusive", tests(flaky)),
+		ok(6, "selftests/vm: more tests", tests(both)),
+	}
+	r.Commits[1].Build.Cached = true
+	r.Commits[5].Build = kernel.Build{Status: kernel.BuildOK, Cached: true}
+	for _, n := range []string{"cow/vmsplice-child-unmap/thp-pmd", "cow/vmsplice-child-unmap/thp-pte", "cow/swap-in-reuse/base"} {
+		r.FirstBad[n] = sha(4)
+	}
+	return r
+}
+
+func cleanSeries() *kernel.SeriesResult {
+	r := seriesFixture()
+	base := ok(0, "Linux 6.1-rc8", tests(nil))
+	r.BaseRow, r.FirstBad = &base, nil
+	r.Commits = []kernel.CommitResult{ok(1, "mm: one", tests(nil)), ok(2, "mm: two", tests(nil))}
+	return r
+}
+
+func untestableSeries() *kernel.SeriesResult {
+	r := seriesFixture()
+	r.BaseRow, r.FirstBad = nil, nil
+	noBoot := ok(2, "mm: break the boot", nil)
+	noBoot.Boot = kernel.Boot{Status: kernel.BootFailed, Reason: "no hello from the agent in 60 s", Console: crashLog(),
+		Signature: kernel.Signature{Kind: "crash", Title: "Kernel panic: VFS: Unable to mount root fs"}}
+	r.Commits = []kernel.CommitResult{noBuild(1, "mm: break the build"), noBoot}
+	return r
+}
+
+func interruptedSeries() *kernel.SeriesResult {
+	r := seriesFixture()
+	r.Status = "interrupted"
+	for i := 4; i < 6; i++ {
+		r.Commits[i] = kernel.CommitResult{SHA: r.Commits[i].SHA, Subject: r.Commits[i].Subject}
+	}
+	return r
+}
+
+func hostileSeries() *kernel.SeriesResult {
+	r := seriesFixture()
+	evil := "<script>alert(1)</script>\x1b[31mred\x1b]0;title\x07\u202egnp.exe\n\"><img src=x onerror=alert(2)>\x9b\xff"
+	r.Profile, r.Command, r.ID, r.Status = evil, evil, evil, evil
+	r.Base.Subject, r.BaseRow.Subject, r.Host.QEMU, r.Host.Guest = evil, evil, evil, evil
+	c := &r.Commits[3]
+	c.Subject = evil
+	for i := range c.Tests {
+		t := &c.Tests[i]
+		t.Reason, t.Console, t.Output, t.Confidence = evil, strings.Repeat(evil+"\n", 3), evil, math.NaN()
+		t.Signature.Title, t.Signature.Frames = evil, []string{evil}
+	}
+	c.Tests = append(c.Tests, kernel.TestResult{Name: evil, Verdict: kernel.Bad, Runs: 1, Fails: 1})
+	r.FirstBad[evil] = c.SHA
+	r.Commits[2].Build.Error, r.Commits[2].Build.Log = evil, evil
+	r.Seconds = math.Inf(1)
+	return r
+}
+
+func bisectFixture() *kernel.BisectResult {
+	culprit := kernel.Commit{SHA: sha(9), Subject: "mm/huge_memory: reuse pages in do_huge_pmd_wp_page()", Author: "A. Developer <dev@example.org>"}
+	step := func(n int, subject, why string, fails, runs int, outcome, build string, left int) kernel.BisectStep {
+		return kernel.BisectStep{SHA: sha(n), Subject: subject, Why: why, Fails: fails, Runs: runs, Outcome: outcome, Build: build, Left: left, Seconds: 20}
+	}
+	r := &kernel.BisectResult{ID: "b-8", Status: kernel.Found, Profile: "slim", Test: "cow/vmsplice-child-unmap/thp-pmd",
+		Good: kernel.Commit{SHA: sha(1), Subject: "Linux 6.0"}, Bad: kernel.Commit{SHA: sha(16), Subject: "Linux 6.1"},
+		Culprit: &culprit, Confidence: 0.99431, Signature: missed, Runs: 31, Builds: 6, Seconds: 1204,
+		Candidates: []kernel.Candidate{{SHA: culprit.SHA, Subject: culprit.Subject, Probability: 0.99431}, {SHA: sha(8), Subject: "mm: document who may set PG_anon_exclusive", Probability: 0.0041}},
+		Skipped:    []kernel.Candidate{{SHA: sha(10), Subject: "mm/memory: lock the folio before moving its anon_vma", Probability: 0.0002}},
+		Reason:     "the culprit's probability passed 0.99 and both its sides were seen",
+		Host:       host, Started: started, Command: "orchestrator bisect --repo . --good v6.0 --bad v6.1 --test cow/vmsplice-child-unmap/thp-pmd"}
+	r.Steps = []kernel.BisectStep{
+		step(16, "Linux 6.1", "bad end", 4, 5, "bad", "built", 412),
+		step(1, "Linux 6.0", "good end", 0, 8, "good", "built", 412),
+		step(10, "mm/memory: lock the folio before moving its anon_vma", "halving", 0, 0, "skip", "failed", 412),
+		step(11, "mm: convert page_add_anon_rmap() to folios", "next to a skip", 2, 3, "bad", "built", 97),
+		step(8, "mm: document who may set PG_anon_exclusive", "halving", 0, 7, "good", "identical", 3),
+		step(9, culprit.Subject, "halving", 3, 5, "bad", "built", 1),
+		step(8, "mm: document who may set PG_anon_exclusive", "parent of the culprit", 0, 3, "good", "cached", 1),
+	}
+	r.Steps[2].Reason = "does not build: mm/memory.c:3414:17: error: implicit declaration of function 'page_move_anon_rmap_locked'"
+	r.Steps[3].Signature = warning
+	r.Steps[5].Signature, r.Steps[5].Console, r.Steps[5].Output = missed, crashLog(), "not ok 1 child reads the parent's new data\n"
+	return r
+}
+
+func bisectAs(status kernel.BisectStatus, reason string) *kernel.BisectResult {
+	r := bisectFixture()
+	r.Status, r.Reason, r.Culprit, r.Confidence = status, reason, nil, 0
+	r.Candidates, r.Skipped = nil, nil
+	r.Steps = r.Steps[:2]
+	return r
+}
+
+func setBisect() *kernel.BisectResult {
+	r := bisectFixture()
+	r.Status, r.Culprit, r.Confidence = kernel.Set, nil, 0.9999
+	r.Candidates = []kernel.Candidate{{SHA: sha(9), Subject: "mm: nine", Probability: 0.62}, {SHA: sha(10), Subject: "mm: ten does not build", Probability: 0.3799}}
+	r.Reason = "what is left cannot be built"
+	return r
+}
+
+func fixBisect() *kernel.BisectResult {
+	r := bisectFixture()
+	r.FindFix, r.Confidence = true, 0.99999
+	return r
+}
+
+func hostileBisect() *kernel.BisectResult {
+	r := bisectFixture()
+	evil := "<script>alert(1)</script>\x1b[31mred\x07\u202e\ngit bisect run rm"
+	r.Test, r.Reason, r.Command, r.Signature.Title = evil, evil, evil, evil
+	r.Culprit.Subject, r.Culprit.Author, r.Skipped[0].Subject = evil, evil, evil
+	for i := range r.Steps {
+		s := &r.Steps[i]
+		s.Subject, s.Why, s.Reason, s.Outcome, s.Build = evil, evil, evil, evil, evil
+	}
+	r.Confidence, r.Candidates[0].Probability = math.NaN(), math.NaN()
+	return r
+}
+
+// fixtures are the golden results, by file name.
+func fixtures() map[string]any {
+	return map[string]any{
+		"check":             checkFixture(),
+		"check-empty":       &kernel.CheckResult{Kernel: kernel.Kernel{Release: "6.1.0"}, Profile: "slim", Boot: kernel.Boot{Status: kernel.BootOK}},
+		"check-no-boot":     &kernel.CheckResult{Kernel: kernel.Kernel{Release: "6.1.0"}, Profile: "slim", Boot: untestableSeries().Commits[1].Boot, Host: host},
+		"series":            seriesFixture(),
+		"series-clean":      cleanSeries(),
+		"series-untestable": untestableSeries(),
+		"series-interrupt":  interruptedSeries(),
+		"series-empty":      &kernel.SeriesResult{Status: "done", Profile: "slim"},
+		"series-hostile":    hostileSeries(),
+		"bisect":            bisectFixture(),
+		"bisect-set":        setBisect(),
+		"bisect-fix":        fixBisect(),
+		"bisect-not":        bisectAs(kernel.NotReproduced, "0 of 40 runs failed at the bad end"),
+		"bisect-older":      bisectAs(kernel.OlderThanGood, "3 of 5 runs failed at the good end"),
+		"bisect-none":       bisectAs(kernel.NoConclusion, "the budget of 200 runs is spent"),
+		"bisect-hostile":    hostileBisect(),
+	}
+}

@@ -1,0 +1,104 @@
+package report
+
+import (
+	"strings"
+
+	"github.com/kernel-bisect/kbisect/internal/console"
+	"github.com/kernel-bisect/kbisect/internal/kernel"
+)
+
+// htmlBisect is the page of a bisection.
+type htmlBisect struct {
+	Chart      *chart
+	Steps      []htmlStep
+	Candidates []htmlCandidate
+	Skipped    []htmlCandidate
+	More       int // candidates not shown
+	Fixes      string
+	Log        string // git bisect log
+	Details    []detail
+}
+
+type htmlStep struct {
+	Num                               int
+	Short, Subject, Why, Fails, Build string
+	Sign, Outcome, Class, Note, Href  string
+	Left                              int
+	Culprit                           bool
+}
+
+type htmlCandidate struct {
+	Short, Subject, Chance, Why string
+	Bar                         int // per cent, for the width of a bar
+	Culprit                     bool
+}
+
+func bisectPage(r *kernel.BisectResult) *page {
+	b := &htmlBisect{Chart: newChart(r.Steps), Fixes: fixesTag(r), Log: gitBisectLog(r)}
+	for i := range r.Steps {
+		b.step(r, i)
+	}
+	for i, c := range r.Candidates {
+		const show = 25
+		if i == show {
+			b.More = len(r.Candidates) - show
+			break
+		}
+		b.Candidates = append(b.Candidates, htmlCandidate{
+			Short: plain(kernel.Abbrev(c.SHA)), Subject: plain(c.Subject), Chance: percent(c.Probability),
+			Bar:     int(100 * min(max(c.Probability, 0), 1)),
+			Culprit: r.Culprit != nil && c.SHA == r.Culprit.SHA,
+		})
+	}
+	for _, c := range r.Skipped {
+		b.Skipped = append(b.Skipped, htmlCandidate{
+			Short: plain(kernel.Abbrev(c.SHA)), Subject: plain(c.Subject), Chance: percent(c.Probability), Why: skippedWhy(r, c.SHA),
+		})
+	}
+	tone := "warn"
+	if r.Status == kernel.Found {
+		tone = "bad"
+		if r.FindFix {
+			tone = "good"
+		}
+	}
+	return &page{
+		Kind: "bisect", Verdict: bisectSentence(r), Tone: tone, Bisect: b, Command: plain(r.Command),
+		Facts: pairs(
+			pair{"Test", r.Test},
+			pair{"Signature", failure(r.Signature)},
+			pair{"Frames", strings.Join(r.Signature.Frames, "\u00a0← ")},
+			pair{"Good", r.Good.Short() + " " + r.Good.Subject},
+			pair{"Bad", r.Bad.Short() + " " + r.Bad.Subject},
+			pair{"Stopped", r.Reason},
+			pair{"Effort", count(r.Runs, "run") + ", " + count(r.Builds, "build")},
+			pair{"Profile", r.Profile},
+		),
+		Foot: foot(r.ID, bisectSchema, r.Seconds, r.Started, r.Host),
+	}
+}
+
+// step adds one line to the table, and a section if there is a log to show.
+func (b *htmlBisect) step(r *kernel.BisectResult, i int) {
+	s := &r.Steps[i]
+	v := outcomeVerdict(s.Outcome)
+	x := htmlStep{
+		Num: i + 1, Short: plain(kernel.Abbrev(s.SHA)), Subject: plain(s.Subject), Why: plain(s.Why),
+		Fails: fails(s.Fails, s.Runs), Build: plain(s.Build), Sign: sign(v), Outcome: plain(s.Outcome), Class: class(v),
+		Left: s.Left, Culprit: r.Culprit != nil && s.SHA == r.Culprit.SHA,
+	}
+	if !listed(r.Skipped, s.SHA) { // those have a list of their own
+		x.Note = stepNote(r, s)
+	}
+	if s.Console != "" || s.Output != "" {
+		d := detail{
+			ID: "s" + itoa(i+1), Name: "step " + itoa(i+1) + ": " + x.Short, Sign: x.Sign, Word: x.Outcome, Class: x.Class,
+			Fails: x.Fails, Reason: plain(s.Reason), Sig: failure(s.Signature), Frames: plain(strings.Join(s.Signature.Frames, "\u00a0← ")),
+			Console: marked(s.Console), Output: strings.TrimRight(console.Clean([]byte(s.Output), maxExcerpt), "\n"),
+			Note: plain(s.Log),
+		}
+		x.Href = "#" + d.ID
+		b.Details = append(b.Details, d)
+	}
+	b.Steps = append(b.Steps, x)
+}

@@ -1,0 +1,56 @@
+package report
+
+import (
+	"github.com/kernel-bisect/kbisect/internal/kernel"
+)
+
+// htmlCheck is the page of one kernel.
+type htmlCheck struct {
+	Tests   []testLine
+	Trouble *trouble
+	Details []detail
+}
+
+// testLine is one test in a table.
+type testLine struct {
+	Name, Sign, Word, Class, Fails, Conf, Why, Href string
+}
+
+func checkPage(r *kernel.CheckResult) *page {
+	c := &htmlCheck{Trouble: troubleOf(r.Build, &r.Boot)}
+	tone := "good"
+	for i := range r.Tests {
+		t := &r.Tests[i]
+		l := testLine{Name: plain(t.Name), Sign: sign(t.Verdict), Word: word(t.Verdict), Class: class(t.Verdict), Fails: fails(t.Fails, t.Runs), Why: why(t)}
+		if t.Confidence > 0 {
+			l.Conf = percent(t.Confidence)
+		}
+		if t.Console != "" || t.Output != "" || len(t.Signature.Frames) > 0 {
+			d := testDetail("t"+itoa(i), t)
+			l.Href = "#" + d.ID
+			c.Details = append(c.Details, d)
+		}
+		c.Tests = append(c.Tests, l)
+		switch {
+		case t.Verdict == kernel.Bad:
+			tone = "bad"
+		case t.Verdict == kernel.Inconclusive && tone == "good":
+			tone = "warn"
+		}
+	}
+	if c.Trouble != nil || len(r.Tests) == 0 {
+		tone = "warn"
+	}
+	build, boot := "", ""
+	if r.Build != nil {
+		build = buildWord(r.Build)
+	}
+	if r.Boot.Status == kernel.BootOK {
+		boot = "ok, " + seconds(r.Boot.Seconds)
+	}
+	return &page{
+		Kind: "check", Verdict: checkSentence(r), Tone: tone, Check: c, Command: plain(r.Command),
+		Facts: pairs(pair{"Kernel", r.Kernel.Release}, pair{"Profile", r.Profile}, pair{"Build", build}, pair{"Boot", boot}),
+		Foot:  append(foot(r.ID, checkSchema, r.Seconds, r.Started, r.Host), pairs(pair{"Image", r.Kernel.Digest})...),
+	}
+}
