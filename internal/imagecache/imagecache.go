@@ -1,0 +1,123 @@
+// Package imagecache keeps finished builds by content key: the kernel image,
+// its configuration, the build's log and record. Failed builds are kept too,
+// for a commit that does not compile will not compile the second time. It must
+// not know how a build is made.
+package imagecache
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/kernel-bisect/kbisect/internal/kernel"
+)
+
+// Cache is a directory of builds.
+type Cache struct{ dir string }
+
+// Names of the files of an entry.
+const (
+	imageFile  = "bzImage"
+	configFile = "config"
+	logFile    = "build.log"
+	recordFile = "build.json"
+)
+
+// Open returns the cache in dir, and removes what an interrupted Put left.
+func Open(dir string) (*Cache, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("kernel cache: %w", err)
+	}
+	left, _ := filepath.Glob(filepath.Join(dir, ".new-*"))
+	for _, d := range left {
+		_ = os.RemoveAll(d)
+	}
+	return &Cache{dir}, nil
+}
+
+func (c *Cache) entry(key string) string { return filepath.Join(c.dir, key[:2], key) }
+
+// Get returns the build of key, marked as cached; false when there is none.
+func (c *Cache) Get(key string) (kernel.Build, bool, error) {
+	dir := c.entry(key)
+	text, err := os.ReadFile(filepath.Join(dir, recordFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return kernel.Build{}, false, nil
+	}
+	var b kernel.Build
+	if err == nil {
+		err = json.Unmarshal(text, &b)
+	}
+	if err != nil {
+		return kernel.Build{}, false, fmt.Errorf("kernel cache %s: %w", key[:12], err)
+	}
+	place(&b, dir)
+	b.Cached = true
+	return b, true, nil
+}
+
+// Put stores a build: image and config are paths of files to copy, both empty
+// for a failed build. The entry appears whole or not at all.
+func (c *Cache) Put(key string, b kernel.Build, image, config string, log []byte) (kernel.Build, error) {
+	tmp, err := os.MkdirTemp(c.dir, ".new-")
+	if err != nil {
+		return b, fmt.Errorf("kernel cache: %w", err)
+	}
+	defer os.RemoveAll(tmp)
+	if err := fill(tmp, b, image, config, log); err != nil {
+		return b, fmt.Errorf("kernel cache: %w", err)
+	}
+	dir := c.entry(key)
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return b, fmt.Errorf("kernel cache: %w", err)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return b, fmt.Errorf("kernel cache: %w", err)
+	}
+	if err := os.Rename(tmp, dir); err != nil {
+		return b, fmt.Errorf("kernel cache: %w", err)
+	}
+	place(&b, dir)
+	return b, nil
+}
+
+func fill(dir string, b kernel.Build, image, config string, log []byte) error {
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return err
+	}
+	for from, to := range map[string]string{image: imageFile, config: configFile} {
+		if from == "" {
+			continue
+		}
+		data, err := os.ReadFile(from)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, to), data, 0o644); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, logFile), log, 0o644); err != nil {
+		return err
+	}
+	b.Log, b.Kernel.Image, b.Kernel.Config = "", "", "" // paths depend on where the cache is
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(b); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, recordFile), buf.Bytes(), 0o644)
+}
+
+// place fills in the paths of an entry's files.
+func place(b *kernel.Build, dir string) {
+	b.Log = filepath.Join(dir, logFile)
+	if b.Status == kernel.BuildOK {
+		b.Kernel.Image, b.Kernel.Config = filepath.Join(dir, imageFile), filepath.Join(dir, configFile)
+	}
+}

@@ -1,0 +1,245 @@
+// Package kbuild turns a commit and a profile into a kernel: it composes the
+// configuration with the kernel's own scripts, runs make in a sandbox on a warm
+// object tree, and keeps the result by content key. It must not know why a
+// kernel is wanted, nor where the sources come from.
+package kbuild
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/kernel-bisect/kbisect/internal/imagecache"
+	"github.com/kernel-bisect/kbisect/internal/kconfig"
+	"github.com/kernel-bisect/kbisect/internal/kernel"
+)
+
+// Source provides the files of a commit.
+type Source interface {
+	// Checkout makes Dir hold exactly the files of the commit.
+	Checkout(ctx context.Context, sha string) error
+	Dir() string
+}
+
+// Fragment is a piece of configuration, merged in order.
+type Fragment struct {
+	Name string
+	Text []byte
+}
+
+// Builder builds kernels in one object tree, one at a time.
+type Builder struct {
+	Owner     string // data directory, marks processes as ours
+	Source    Source
+	Objects   string // directory of the object tree
+	Cache     *imagecache.Cache
+	Fragments []Fragment
+	Jobs      int
+	Timeout   time.Duration
+	Sandbox   bool
+	Log       *zap.Logger
+	Progress  func(Progress) // may be nil; called from one goroutine at a time
+
+	toolchain string // digest, once known
+}
+
+// Progress tells how far a build is.
+type Progress struct {
+	Phase   string // checkout, configure, compile
+	Objects int    // compiled so far
+	Elapsed time.Duration
+}
+
+// reproducible are the make variables that keep time, user, host and count of
+// builds out of the image (Documentation/kbuild/reproducible-builds.rst), so
+// that equal sources give an equal digest. An empty LOCALVERSION keeps
+// setlocalversion from adding a "+".
+var reproducible = []string{
+	"ARCH=x86_64",
+	"KBUILD_BUILD_TIMESTAMP=Thu Jan  1 00:00:00 UTC 1970",
+	"KBUILD_BUILD_USER=kbisect",
+	"KBUILD_BUILD_HOST=kbisect",
+	"KBUILD_BUILD_VERSION=1",
+	"LOCALVERSION=",
+}
+
+// Build returns the kernel of c. A commit that does not build is a Build that
+// says why; an error means that we could not find out.
+func (b *Builder) Build(ctx context.Context, c kernel.Commit) (kernel.Build, error) {
+	key, err := b.key(ctx, c)
+	if err != nil {
+		return kernel.Build{}, err
+	}
+	if old, ok, err := b.Cache.Get(key); ok || err != nil {
+		return old, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, b.Timeout, fmt.Errorf("build of %s: not through after %s", c.Short(), b.Timeout))
+	defer cancel()
+	start := time.Now()
+	b.report(Progress{Phase: "checkout"})
+	if err := b.Source.Checkout(ctx, c.SHA); err != nil {
+		return kernel.Build{}, cause(ctx, err)
+	}
+	m, err := b.newMake(start)
+	if err != nil {
+		return kernel.Build{}, err
+	}
+	defer m.close()
+	build, err := b.compile(ctx, m)
+	if err != nil {
+		return kernel.Build{}, cause(ctx, fmt.Errorf("build of %s: %w", c.Short(), err))
+	}
+	build.Seconds, build.Objects = time.Since(start).Seconds(), m.objects
+	build.Kernel.Key = key
+	image, config := filepath.Join(b.Objects, imageFile), filepath.Join(b.Objects, configFile)
+	if build.Status != kernel.BuildOK {
+		image, config = "", ""
+	}
+	log, err := m.logText()
+	if err != nil {
+		return kernel.Build{}, err
+	}
+	return b.Cache.Put(key, build, image, config, log)
+}
+
+// cause prefers the reason of a cancelled context to its consequences.
+func cause(ctx context.Context, err error) error {
+	if c := context.Cause(ctx); c != nil {
+		return c
+	}
+	return err
+}
+
+// Names in the object tree.
+const (
+	imageFile   = "arch/x86/boot/bzImage"
+	configFile  = ".config"
+	releaseFile = "include/config/kernel.release"
+)
+
+// compile configures and makes.
+func (b *Builder) compile(ctx context.Context, m *makeRun) (kernel.Build, error) {
+	b.report(Progress{Phase: "configure"})
+	refusal, err := b.configure(ctx, m)
+	if err != nil {
+		return kernel.Build{}, err
+	}
+	if refusal != "" {
+		return kernel.Build{Status: kernel.BuildRefused, Error: refusal}, nil
+	}
+	ok, err := m.make(ctx, fmt.Sprintf("-j%d", b.Jobs), "bzImage")
+	if err != nil {
+		return kernel.Build{}, err
+	}
+	if !ok {
+		return kernel.Build{Status: kernel.BuildFailed, Error: m.firstError()}, nil
+	}
+	k := kernel.Kernel{}
+	if k.Digest, err = fileDigest(b.Objects, imageFile); err != nil {
+		return kernel.Build{}, err
+	}
+	if k.ConfigDigest, err = fileDigest(b.Objects, configFile); err != nil {
+		return kernel.Build{}, err
+	}
+	release, err := readInside(b.Objects, releaseFile)
+	if err != nil {
+		return kernel.Build{}, err
+	}
+	k.Release = strings.TrimSpace(string(release))
+	return kernel.Build{Status: kernel.BuildOK, Kernel: k}, nil
+}
+
+// configure composes the .config with merge_config.sh and olddefconfig and
+// asserts every request. It returns why the tree refuses, "" if it does not.
+func (b *Builder) configure(ctx context.Context, m *makeRun) (string, error) {
+	makefile, err := readInside(b.Source.Dir(), "Makefile")
+	if err != nil {
+		return "kernel Makefile: " + err.Error(), nil //nolint:nilerr // a tree without one is the commit's doing
+	}
+	v, err := kconfig.TreeVersion(makefile)
+	if err != nil {
+		return err.Error(), nil //nolint:nilerr // a tree without a version is the commit's doing
+	}
+	var reqs []kconfig.Request
+	var names []string
+	for i, f := range b.Fragments {
+		r, err := kconfig.ParseFragment(f.Name, f.Text)
+		if err != nil {
+			return "", err
+		}
+		reqs = append(reqs, r...)
+		name := fmt.Sprintf("kbisect-%d.config", i)
+		if err := writeInside(b.Objects, name, f.Text); err != nil {
+			return "", err
+		}
+		names = append(names, name)
+	}
+	path := filepath.Join(b.Objects, configFile)
+	before, _ := readInside(b.Objects, configFile)
+	stat, statErr := os.Stat(path)
+	ok, err := m.mergeConfig(ctx, names)
+	if err != nil {
+		return "", err
+	}
+	if !ok {
+		return "kconfig: " + m.firstError(), nil
+	}
+	after, err := readInside(b.Objects, configFile)
+	if err != nil {
+		return "", err
+	}
+	// An equal configuration keeps its time, or make would start over.
+	if statErr == nil && string(before) == string(after) {
+		_ = os.Chtimes(path, stat.ModTime(), stat.ModTime())
+	}
+	if refused := kconfig.Refused(reqs, kconfig.ParseConfig(after), v); len(refused) > 0 {
+		msg := fmt.Sprintf("kconfig: on %s %s: a dependency is missing there", v, refused[0])
+		if n := len(refused) - 1; n > 0 {
+			msg += fmt.Sprintf(" (and %d more)", n)
+		}
+		return msg, nil
+	}
+	return "", nil
+}
+
+// key identifies what a build depends on: the tree, the fragments that the
+// configuration is composed of, the toolchain and our own settings. The final
+// .config is a function of these, so it needs no checkout to know the key.
+func (b *Builder) key(ctx context.Context, c kernel.Commit) (string, error) {
+	if b.toolchain == "" {
+		d, err := toolchain(ctx)
+		if err != nil {
+			return "", err
+		}
+		b.toolchain = d
+	}
+	h := sha256.New()
+	fmt.Fprintf(h, "kbisect build v1\ntree %s\ntoolchain %s\n", c.Tree, b.toolchain)
+	for _, f := range b.Fragments {
+		fmt.Fprintf(h, "fragment %s %d\n%s\n", f.Name, len(f.Text), f.Text)
+	}
+	fmt.Fprintln(h, strings.Join(reproducible, "\n"))
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+func (b *Builder) report(p Progress) {
+	if b.Progress != nil {
+		b.Progress(p)
+	}
+}
+
+func fileDigest(dir, name string) (string, error) {
+	data, err := readInside(dir, name)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:]), nil
+}

@@ -1,0 +1,252 @@
+package kbuild
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/kernel-bisect/kbisect/internal/leash"
+)
+
+// makeRun is the make commands of one build, with their common log.
+type makeRun struct {
+	b       *Builder
+	start   time.Time
+	objects int
+	log     *os.File
+	logged  int64
+	errors  []string // lines that look like errors, the first few
+	trouble string   // the first line that looks like the host's fault
+}
+
+// maxLog bounds the log of one build: a hostile Makefile can print for ever.
+// maxErrors lines are kept to find the first real error in, of each its start.
+const (
+	maxLog    = 32 << 20
+	maxErrors = 20
+	maxLine   = 64 << 10
+	maxJudged = 1 << 10 // of a line: what is looked at, and told
+)
+
+func (b *Builder) newMake(start time.Time) (*makeRun, error) {
+	if err := os.MkdirAll(b.Objects, 0o755); err != nil {
+		return nil, fmt.Errorf("object tree: %w", err)
+	}
+	log, err := os.CreateTemp(filepath.Dir(b.Objects), ".log-")
+	if err != nil {
+		return nil, fmt.Errorf("build log: %w", err)
+	}
+	_ = os.Remove(log.Name()) // lives as long as it is open
+	return &makeRun{b: b, start: start, log: log}, nil
+}
+
+func (m *makeRun) close() { _ = m.log.Close() }
+
+func (m *makeRun) logText() ([]byte, error) {
+	if _, err := m.log.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	return io.ReadAll(m.log)
+}
+
+// make runs make with a target on the object tree. It returns false when make
+// gave up, and an error when it could not do its work: no space, no memory, no
+// time, no sandbox.
+func (m *makeRun) make(ctx context.Context, args ...string) (bool, error) {
+	src, obj := m.b.paths()
+	return m.run(ctx, nil, append(append([]string{"make", "-C", src, "O=" + obj}, reproducible...), args...))
+}
+
+// mergeConfig composes the .config of fragments in the object tree. The script
+// only merges (-m), next to the .config, so that an equal .config can keep its
+// time; allnoconfig then starts from nothing but the requests.
+func (m *makeRun) mergeConfig(ctx context.Context, fragments []string) (bool, error) {
+	src, obj := m.b.paths()
+	merged := filepath.Join(obj, "kbisect-merged.config")
+	argv := []string{"sh", filepath.Join(src, "scripts/kconfig/merge_config.sh"), "-m", "-O", obj}
+	for _, f := range fragments {
+		argv = append(argv, filepath.Join(obj, f))
+	}
+	if ok, err := m.run(ctx, []string{"KCONFIG_CONFIG=" + merged}, argv); !ok || err != nil {
+		return ok, err
+	}
+	ok, err := m.make(ctx, "KCONFIG_ALLCONFIG="+merged, "allnoconfig")
+	if !ok || err != nil {
+		return ok, err
+	}
+	return m.make(ctx, "olddefconfig")
+}
+
+func (m *makeRun) run(ctx context.Context, env, argv []string) (bool, error) {
+	name, args, environ := m.b.wrap(env, argv)
+	cmd := leash.Command(ctx, m.b.Owner, environ, name, args...)
+	_, obj := m.b.paths()
+	if !m.b.Sandbox {
+		cmd.Dir = obj
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return false, err
+	}
+	defer r.Close()
+	cmd.Stdout, cmd.Stderr = w, w
+	fmt.Fprintf(m.log, "+ %s\n", strings.Join(argv, " "))
+	m.errors, m.trouble = nil, ""
+	if err := cmd.Start(); err != nil {
+		_ = w.Close()
+		return false, fmt.Errorf("start %s: %w", name, err)
+	}
+	_ = w.Close()
+	read := make(chan error, 1)
+	go func() { read <- m.consume(r) }()
+	err = cmd.Wait()
+	// What a build leaves behind would write into the next commit's objects.
+	// In the sandbox nothing is left; outside, not all may die, so do not wait
+	// for ever until the pipe is closed.
+	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	patience := cmd.WaitDelay
+	if ctx.Err() != nil {
+		patience = 0
+	}
+	_ = r.SetReadDeadline(time.Now().Add(patience))
+	rerr := <-read
+	if ctx.Err() != nil {
+		return false, ctx.Err()
+	}
+	if rerr != nil {
+		return false, rerr
+	}
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return true, nil
+	case !errors.As(err, &exit):
+		return false, fmt.Errorf("%s: %w", argv[0], err)
+	}
+	if why := m.hostTrouble(exit); why != "" {
+		return false, errors.New(why)
+	}
+	return false, nil
+}
+
+// hostTrouble recognises the failures that say nothing about the commit.
+func (m *makeRun) hostTrouble(exit *exec.ExitError) string {
+	if exit.ExitCode() < 0 {
+		return "make was killed from outside: " + exit.String()
+	}
+	if exit.ExitCode() == 128+int(syscall.SIGKILL) { // as bwrap and sh put it
+		return "make was killed, most likely for want of memory: use fewer --jobs"
+	}
+	if m.trouble == "" {
+		return ""
+	}
+	for _, t := range troubles {
+		if strings.Contains(m.trouble, t.sign) {
+			return strings.NewReplacer("{dir}", m.b.Owner, "{line}", m.trouble).Replace(t.why)
+		}
+	}
+	return ""
+}
+
+// trouble is what a program says when the machine lacks something.
+type trouble struct{ sign, why string }
+
+var troubles = []trouble{
+	{"No space left on device", "the disk is full: free some space under {dir} or use another --data-dir"},
+	{"Disk quota exceeded", "the disk quota is used up: free some space under {dir} or use another --data-dir"},
+	{"Killed signal terminated", "the compiler was killed, most likely for want of memory: use fewer --jobs"},
+	{"] Killed", "a build step was killed, most likely for want of memory: use fewer --jobs"},  // make
+	{" Killed  ", "a build step was killed, most likely for want of memory: use fewer --jobs"}, // sh
+	{"] Error 137", "a build step was killed, most likely for want of memory: use fewer --jobs"},
+	{"virtual memory exhausted", "the compiler ran out of memory: use fewer --jobs"},
+	{"bwrap: ", "the build sandbox does not work ({line}): see `orchestrator doctor`, or use --no-sandbox for sources you trust"},
+	{"Cannot allocate memory", "out of memory: use fewer --jobs"},
+	{"Resource temporarily unavailable", "the process limit is reached"},
+}
+
+var (
+	// "  CC      mm/memory.o": kbuild's short form; host programs are HOSTCC.
+	objectLine = regexp.MustCompile(`^  (CC|AS)(\s|\s+\[M\]\s)`)
+	errorLine  = regexp.MustCompile(`(?i)(\berror\b|undefined reference|\*\*\*|No space left|quota exceeded|Killed|memory exhausted|Cannot allocate|temporarily unavailable|^bwrap: )`)
+	// What make says in passing; directories and objects may be called "error".
+	quietLine = regexp.MustCompile(`^(  [A-Z]|make(\[\d+\])?: (Entering|Leaving) directory)`)
+)
+
+// consume reads a command's output to its end, whatever it is.
+func (m *makeRun) consume(r io.Reader) error {
+	br := bufio.NewReaderSize(r, maxLine)
+	for {
+		line, err := br.ReadSlice('\n')
+		if len(line) > 0 {
+			if lerr := m.keep(line); lerr != nil {
+				_, _ = io.Copy(io.Discard, r) // or make would wait for a reader
+				return lerr
+			}
+		}
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+			return nil // the end, or a pipe held by a process that outlived make
+		}
+	}
+}
+
+func (m *makeRun) keep(line []byte) error {
+	if m.logged < maxLog {
+		n, err := m.log.Write(line)
+		if err != nil {
+			return fmt.Errorf("build log: %w", err)
+		}
+		if m.logged += int64(n); m.logged >= maxLog {
+			_, _ = m.log.WriteString("\n… the rest of the log was dropped …\n")
+		}
+	}
+	line = bytes.TrimRight(line, "\r\n")
+	line = line[:min(len(line), maxJudged)]
+	if objectLine.Match(line) {
+		m.objects++
+		m.b.report(Progress{Phase: "compile", Objects: m.objects, Elapsed: time.Since(m.start)})
+	}
+	if quietLine.Match(line) || !errorLine.Match(line) {
+		return nil
+	}
+	if len(m.errors) < maxErrors {
+		m.errors = append(m.errors, string(line))
+	}
+	if m.trouble == "" && slices.ContainsFunc(troubles, func(t trouble) bool { return bytes.Contains(line, []byte(t.sign)) }) {
+		m.trouble = string(line)
+	}
+	return nil
+}
+
+var compilerError = regexp.MustCompile(`^(.*?):(\d+):(?:\d+:)? (?:fatal )?error: (.*)$`)
+
+// firstError is the first error of the last command: the compiler's if there
+// is one, with the path as in the tree.
+func (m *makeRun) firstError() string {
+	src, obj := m.b.paths()
+	shorten := strings.NewReplacer(src+"/", "", obj+"/", "", "../src/", "")
+	for _, l := range m.errors {
+		if compilerError.MatchString(l) {
+			return shorten.Replace(l)
+		}
+	}
+	for _, l := range m.errors {
+		if strings.Contains(l, "undefined reference") || strings.Contains(l, "error:") {
+			return shorten.Replace(l)
+		}
+	}
+	if len(m.errors) > 0 {
+		return shorten.Replace(m.errors[0])
+	}
+	return "make failed without an error message; see the log"
+}
