@@ -1,0 +1,153 @@
+// Package agent is the guest side: PID 1 of the guest image. It mounts what
+// tests need, sets up swap, says hello with what the guest really has, and runs
+// one program after another as the host asks. It must not know any test, and
+// must stay small: its start is part of every boot.
+package agent
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kernel-bisect/kbisect/internal/agentproto"
+)
+
+// Main is PID 1. It does not return: when it cannot go on it says why on the
+// console and resets the machine, which the host sees as the guest's end.
+func Main() {
+	err := run()
+	fmt.Fprintf(os.Stderr, "kbisect agent: %v\n", err)
+	time.Sleep(100 * time.Millisecond) // let the console drain
+	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
+	select {}
+}
+
+func run() error {
+	problems := mountAll()
+	// Kernel messages go to the console whatever a test does to printk.
+	_ = os.WriteFile("/proc/sys/kernel/printk", []byte("7"), 0)
+	port, err := openPort()
+	if err != nil {
+		return err
+	}
+	problems = append(problems, enableTHP()...)
+	problems = append(problems, setUpSwap(bootArg("kbisect.swap_mib"))...)
+	hello := look()
+	hello.Problems = problems
+	if err := agentproto.Encode(port, agentproto.Message{Type: agentproto.TypeHello, Hello: &hello}); err != nil {
+		return err
+	}
+	return serve(port)
+}
+
+// serve answers run messages until the channel breaks.
+func serve(port *os.File) error {
+	r := agentproto.NewReader(portReader{port})
+	w := &sender{w: port}
+	for {
+		m, err := r.Next()
+		switch {
+		case errors.Is(err, agentproto.ErrGarbage) || err == nil && m.Type != agentproto.TypeRun:
+			continue // the host will time out and say so
+		case err != nil:
+			return fmt.Errorf("agent channel: %w", err)
+		}
+		res := execute(*m.Run, m.ID, w)
+		markEnd(m.ID)
+		if err := w.send(agentproto.Message{Type: agentproto.TypeResult, ID: m.ID, Result: &res}); err != nil {
+			return fmt.Errorf("agent channel: %w", err)
+		}
+	}
+}
+
+// markEnd writes the end mark to the kernel log, behind all that the kernel
+// said during the run, so that the host knows when the console is drained.
+// <1> is KERN_ALERT: shown whatever the console's log level.
+func markEnd(id string) {
+	if f, err := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0); err == nil {
+		_, _ = f.WriteString("<1>" + agentproto.EndMark + id + "\n")
+		_ = f.Close()
+	}
+}
+
+// portReader hides the end-of-file that a virtio port shows while the host's
+// side is not connected, which it is for a moment after a restore.
+type portReader struct{ f *os.File }
+
+func (p portReader) Read(b []byte) (int, error) {
+	for {
+		n, err := p.f.Read(b)
+		if n > 0 || err != nil && !errors.Is(err, io.EOF) {
+			return n, err
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+// openPort finds the virtio-serial port by its name. The device is probed
+// before init starts on a kernel with built-in drivers; a module may need time.
+func openPort() (*os.File, error) {
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		names, _ := filepath.Glob("/sys/class/virtio-ports/*/name")
+		for _, n := range names {
+			if readWord(n) == agentproto.PortName {
+				dev := "/dev/" + filepath.Base(filepath.Dir(n))
+				f, err := os.OpenFile(dev, os.O_RDWR, 0)
+				if err != nil {
+					return nil, fmt.Errorf("agent channel: %w", err)
+				}
+				return f, nil
+			}
+		}
+		if time.Now().After(deadline) {
+			return nil, errors.New("agent channel: this kernel shows no virtio-serial port " + agentproto.PortName +
+				" (needs CONFIG_VIRTIO_CONSOLE and a virtio transport, built in)")
+		}
+	}
+}
+
+func mountAll() (problems []string) {
+	for _, m := range []struct{ what, where, opts string }{
+		{"proc", "/proc", ""},
+		{"sysfs", "/sys", ""},
+		{"devtmpfs", "/dev", ""},
+		{"tmpfs", "/tmp", "mode=1777"},
+		{"debugfs", "/sys/kernel/debug", ""},
+	} {
+		_ = os.MkdirAll(m.where, 0o755)
+		err := unix.Mount(m.what, m.where, m.what, 0, m.opts)
+		if err != nil && !errors.Is(err, unix.EBUSY) { // EBUSY: CONFIG_DEVTMPFS_MOUNT did it
+			problems = append(problems, fmt.Sprintf("mount %s: %v", m.where, err))
+		}
+	}
+	return problems
+}
+
+// bootArg returns the value of NAME=value on the kernel command line.
+func bootArg(name string) string {
+	b, _ := os.ReadFile("/proc/cmdline")
+	for _, w := range strings.Fields(string(b)) {
+		if v, ok := strings.CutPrefix(w, name+"="); ok {
+			return v
+		}
+	}
+	return ""
+}
+
+// readWord returns the first line of a small file, trimmed; "" if it cannot be read.
+func readWord(path string) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	s, _ := bufio.NewReader(f).ReadString('\n')
+	return strings.TrimSpace(s)
+}

@@ -1,0 +1,164 @@
+package agent
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kernel-bisect/kbisect/internal/agentproto"
+)
+
+// look finds out what this guest has.
+func look() agentproto.Hello {
+	h := agentproto.Hello{CPUs: runtime.NumCPU(), ConfigDigest: configDigest()}
+	var u unix.Utsname
+	if unix.Uname(&u) == nil {
+		h.Release = unix.ByteSliceToString(u.Release[:])
+	}
+	var si unix.Sysinfo_t
+	if unix.Sysinfo(&si) == nil {
+		unit := int64(si.Unit)
+		h.MemoryKiB, h.SwapKiB = int64(si.Totalram)*unit>>10, int64(si.Totalswap)*unit>>10
+	}
+	h.THPSizes = thpSizes()
+	h.HugetlbSizes = hugetlbSizes()
+	for name, path := range map[string]string{
+		"gup_test":      "/sys/kernel/debug/gup_test",
+		"gup_benchmark": "/sys/kernel/debug/gup_benchmark",
+		"kpageflags":    "/proc/kpageflags",
+		"clear_refs":    "/proc/self/clear_refs",
+		"ksm":           "/sys/kernel/mm/ksm",
+		"userfaultfd":   "/proc/sys/vm/unprivileged_userfaultfd",
+	} {
+		if _, err := os.Stat(path); err == nil {
+			h.Features = append(h.Features, name)
+		}
+	}
+	// io_uring_setup(0, NULL) fails with EFAULT or EINVAL where it exists.
+	if _, _, e := unix.Syscall(unix.SYS_IO_URING_SETUP, 0, 0, 0); e != unix.ENOSYS && e != unix.EPERM {
+		h.Features = append(h.Features, "io_uring")
+	}
+	slices.Sort(h.Features)
+	return h
+}
+
+// configDigest is the sha256 of the .config that the running kernel carries
+// (CONFIG_IKCONFIG_PROC), the proof that the right kernel booted.
+func configDigest() string {
+	b, err := os.ReadFile("/proc/config.gz")
+	if err != nil {
+		return ""
+	}
+	z, err := gzip.NewReader(bytes.NewReader(b))
+	if err != nil {
+		return ""
+	}
+	sum := sha256.New()
+	if _, err := io.Copy(sum, z); err != nil {
+		return ""
+	}
+	return hex.EncodeToString(sum.Sum(nil))
+}
+
+const thpDir = "/sys/kernel/mm/transparent_hugepage"
+
+// thpSizes returns the sizes in bytes that madvise() can get: the PMD size
+// where THP is on at all, and the mTHP sizes of 6.8 and later.
+func thpSizes() []int64 {
+	if readWord(thpDir+"/enabled") == "" || strings.Contains(readWord(thpDir+"/enabled"), "[never]") {
+		return nil
+	}
+	var sizes []int64
+	if n, err := strconv.ParseInt(readWord(thpDir+"/hpage_pmd_size"), 10, 64); err == nil {
+		sizes = append(sizes, n)
+	}
+	dirs, _ := filepath.Glob(thpDir + "/hugepages-*kB/enabled")
+	for _, d := range dirs {
+		var kb int64
+		if _, err := fmt.Sscanf(filepath.Base(filepath.Dir(d)), "hugepages-%dkB", &kb); err != nil {
+			continue
+		}
+		if len(sizes) == 0 || kb<<10 != sizes[0] {
+			sizes = append(sizes, kb<<10)
+		}
+	}
+	return sizes
+}
+
+func hugetlbSizes() []int64 {
+	var sizes []int64
+	files, _ := filepath.Glob("/sys/kernel/mm/hugepages/hugepages-*kB/nr_hugepages")
+	for _, f := range files {
+		var kb int64
+		if _, err := fmt.Sscanf(filepath.Base(filepath.Dir(f)), "hugepages-%dkB", &kb); err == nil && readWord(f) != "0" {
+			sizes = append(sizes, kb<<10)
+		}
+	}
+	return sizes
+}
+
+// enableTHP lets programs ask for huge pages: the kernel turns them off by
+// itself on machines with less than 512 MiB (hugepage_init, mm/huge_memory.c).
+func enableTHP() (problems []string) {
+	file := thpDir + "/enabled"
+	if !strings.Contains(readWord(file), "[never]") {
+		return nil
+	}
+	if err := os.WriteFile(file, []byte("madvise"), 0); err != nil {
+		return []string{"transparent huge pages: " + err.Error()}
+	}
+	return nil
+}
+
+// setUpSwap makes a zram device of the given MiB the swap space.
+func setUpSwap(mib string) (problems []string) {
+	n, err := strconv.ParseInt(mib, 10, 32)
+	if err != nil || n <= 0 {
+		return nil
+	}
+	if err := zramSwap(n << 20); err != nil {
+		return []string{"swap: " + err.Error()}
+	}
+	return nil
+}
+
+func zramSwap(size int64) error {
+	if err := os.WriteFile("/sys/block/zram0/disksize", []byte(strconv.FormatInt(size, 10)), 0); err != nil {
+		return err
+	}
+	f, err := os.OpenFile("/dev/zram0", os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	// union swap_header (include/linux/swap.h): version and last_page at byte
+	// 1024, the magic in the last ten bytes of the first page.
+	page := make([]byte, os.Getpagesize())
+	binary.NativeEndian.PutUint32(page[1024:], 1)
+	binary.NativeEndian.PutUint32(page[1028:], uint32(size/int64(len(page))-1))
+	copy(page[len(page)-10:], "SWAPSPACE2")
+	_, err = f.Write(page)
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return err
+	}
+	dev, _ := unix.BytePtrFromString("/dev/zram0")
+	if _, _, e := unix.Syscall(unix.SYS_SWAPON, uintptr(unsafe.Pointer(dev)), 0, 0); e != 0 {
+		return fmt.Errorf("swapon /dev/zram0: %w", e)
+	}
+	return nil
+}

@@ -1,0 +1,99 @@
+package agent
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+func TestReadWord(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "f")
+	for text, want := range map[string]string{
+		"":                            "",
+		"\n":                          "",
+		"2097152\n":                   "2097152",
+		"no newline":                  "no newline",
+		"always [madvise] never\nx\n": "always [madvise] never",
+	} {
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got := readWord(file); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+	if got := readWord(file + ".missing"); got != "" {
+		t.Errorf("a missing file: %q", got)
+	}
+}
+
+func TestBootArg(t *testing.T) {
+	if got := bootArg("kbisect.no_such_argument"); got != "" {
+		t.Errorf("%q", got)
+	}
+}
+
+// Without a size there is no swap, and no attempt at it.
+func TestSetUpSwapWithoutASize(t *testing.T) {
+	for _, mib := range []string{"", "0", "-1", "x", "99999999999"} {
+		if problems := setUpSwap(mib); problems != nil {
+			t.Errorf("%q: %v", mib, problems)
+		}
+	}
+}
+
+// look must work on any Linux, this one included, and change nothing.
+func TestLook(t *testing.T) {
+	h := look()
+	if h.Release == "" || h.CPUs < 1 || h.MemoryKiB < 1<<10 || !slices.IsSorted(h.Features) {
+		t.Errorf("%+v", h)
+	}
+	if d := h.ConfigDigest; d != "" && len(d) != 64 {
+		t.Errorf("config digest %q", d)
+	}
+	for _, size := range slices.Concat(h.THPSizes, h.HugetlbSizes) {
+		if size < 1<<12 || size&(size-1) != 0 {
+			t.Errorf("huge pages of %d bytes", size)
+		}
+	}
+	if n := len(h.THPSizes); n != len(slices.Compact(slices.Sorted(slices.Values(h.THPSizes)))) {
+		t.Errorf("a size twice: %v", h.THPSizes)
+	}
+}
+
+// A virtio port shows an end of file while the host is away. That is no end.
+func TestPortReaderWaitsAtTheEnd(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "port"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	writer, err := os.OpenFile(f.Name(), os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writer.Close()
+	// More than once what a reader sees is an end, and something later.
+	first := make(chan struct{})
+	go func() {
+		_, _ = writer.WriteString("one")
+		<-first
+		_, _ = writer.WriteString("two")
+	}()
+	r := portReader{f}
+	buf := make([]byte, 3)
+	for _, want := range []string{"one", "two"} {
+		if _, err := io.ReadFull(r, buf); err != nil || string(buf) != want {
+			t.Fatalf("%q, %v; want %q", buf, err, want)
+		}
+		if want == "one" {
+			close(first)
+		}
+	}
+	_ = f.Close()
+	if _, err := r.Read(buf); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("a broken port: %v", err)
+	}
+}

@@ -1,0 +1,68 @@
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "repro.h"
+
+/* The pipe refers to the pages themselves (FOLL_GET), it copies nothing. */
+struct spliced splice_region(const struct region *region)
+{
+	struct iovec iov = { .iov_base = region->addr };
+	int fds[2], capacity;
+	ssize_t spliced;
+
+	if (pipe(fds))
+		bail_out("pipe");
+	capacity = fcntl(fds[1], F_GETPIPE_SZ);
+	if (capacity < 0)
+		bail_out("fcntl F_GETPIPE_SZ");
+	iov.iov_len = region->size;
+	if (iov.iov_len > (size_t)capacity)
+		iov.iov_len = capacity;
+
+	spliced = vmsplice(fds[1], &iov, 1, SPLICE_F_NONBLOCK);
+	if (spliced < 0)
+		bail_out("vmsplice");
+	if (!spliced) {
+		errno = 0;
+		bail_out("vmsplice took no page");
+	}
+	/* Readers then see an end and cannot wait for more. */
+	close(fds[1]);
+	return (struct spliced){ .fd = fds[0], .size = spliced };
+}
+
+unsigned char *read_spliced(struct spliced spliced)
+{
+	unsigned char *bytes = malloc(spliced.size);
+	size_t have = 0;
+
+	if (!bytes)
+		bail_out("malloc");
+	while (have < spliced.size) {
+		ssize_t got = read(spliced.fd, bytes + have,
+				   spliced.size - have);
+
+		if (got < 0)
+			bail_out("read spliced pages");
+		if (!got) {
+			errno = 0;
+			bail_out("pipe ended after %zu of %zu bytes",
+				 have, spliced.size);
+		}
+		have += got;
+	}
+	return bytes;
+}
+
+void expect_spliced(struct spliced spliced, int byte, const char *where,
+		    const char *otherwise)
+{
+	unsigned char *bytes = read_spliced(spliced);
+
+	expect_bytes(bytes, spliced.size, byte, where, otherwise);
+	free(bytes);
+}

@@ -1,0 +1,178 @@
+package vmimage
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/u-root/u-root/pkg/cpio"
+)
+
+func packed(t *testing.T) []byte {
+	t.Helper()
+	img, err := Pack([]byte("the agent"), []byte("the reproducers"), []byte("busybox itself"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return img
+}
+
+// records reads an archive up to its trailer.
+func records(t *testing.T, img []byte) map[string]cpio.Record {
+	t.Helper()
+	all, err := cpio.ReadAllRecords(cpio.Newc.Reader(bytes.NewReader(img)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]cpio.Record{}
+	for _, r := range all {
+		out[r.Name] = r
+	}
+	return out
+}
+
+func content(t *testing.T, r cpio.Record) string {
+	t.Helper()
+	b := make([]byte, r.FileSize)
+	if _, err := r.ReadAt(b, 0); err != nil {
+		t.Fatalf("%s: %v", r.Name, err)
+	}
+	return string(b)
+}
+
+func TestPack(t *testing.T) {
+	recs := records(t, packed(t))
+	for name, want := range map[string]string{"init": "the agent", "bin/repro": "the reproducers", "bin/busybox": "busybox itself", "bin/sh": "busybox"} {
+		if got := content(t, recs[name]); got != want {
+			t.Errorf("%s holds %q, want %q", name, got, want)
+		}
+	}
+	for name, mode := range map[string]uint64{
+		"init": cpio.S_IFREG | 0o755, "bin/repro": cpio.S_IFREG | 0o755, "bin/sh": cpio.S_IFLNK | 0o777, "tmp": cpio.S_IFDIR | 0o1777,
+		"dev/console": cpio.S_IFCHR | 0o600, "proc": cpio.S_IFDIR | 0o755, "sys": cpio.S_IFDIR | 0o755, "user": cpio.S_IFDIR | 0o755,
+	} {
+		if got := recs[name].Mode; got != mode {
+			t.Errorf("%s has mode %o, want %o", name, got, mode)
+		}
+	}
+	if c := recs["dev/console"]; c.Rmajor != 5 || c.Rminor != 1 {
+		t.Errorf("console is %d:%d", c.Rmajor, c.Rminor)
+	}
+	inodes := map[uint64]string{}
+	for name, r := range recs {
+		// Two files of one number would be hard links of each other.
+		if other, ok := inodes[r.Ino]; ok {
+			t.Errorf("%s and %s have one inode number", name, other)
+		}
+		inodes[r.Ino] = name
+		if r.MTime != 0 || r.UID != 0 || r.GID != 0 || strings.HasPrefix(name, "/") {
+			t.Errorf("%s: time %d, owner %d:%d", name, r.MTime, r.UID, r.GID)
+		}
+	}
+}
+
+func TestPackIsDeterministic(t *testing.T) {
+	if !bytes.Equal(packed(t), packed(t)) {
+		t.Error("equal inputs give different images")
+	}
+}
+
+func TestAppend(t *testing.T) {
+	img := packed(t)
+	for _, odd := range []int{0, 1, 4, 511, 512} { // sizes that need every kind of padding
+		img := append(bytes.Clone(img), make([]byte, odd)...)
+		before := bytes.Clone(img)
+		out, err := Append(img, []File{{"test", []byte("mine")}, {"data", []byte{0, 1, 2}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.HasPrefix(out, before) || !bytes.Equal(img, before) {
+			t.Error("the image itself has changed")
+		}
+		// The kernel looks for the next archive at a multiple of four.
+		at := len(img) + bytes.Index(out[len(img):], []byte("070701"))
+		if at%4 != 0 || len(bytes.Trim(out[len(img):at], "\x00")) > 0 {
+			t.Errorf("second archive at %d behind %d bytes", at, len(img))
+		}
+		recs := records(t, out[at:])
+		if len(recs) != 2 || content(t, recs["user/test"]) != "mine" || recs["user/test"].Mode != cpio.S_IFREG|0o755 {
+			t.Errorf("%+v", recs)
+		}
+		if again, _ := Append(img, []File{{"test", []byte("mine")}, {"data", []byte{0, 1, 2}}}); !bytes.Equal(again, out) {
+			t.Error("equal inputs give different images")
+		}
+	}
+	if out, err := Append(img, nil); err != nil || !bytes.Equal(out, img) {
+		t.Errorf("nothing appended gives %d bytes of %d, %v", len(out), len(img), err)
+	}
+}
+
+// The archives must be good for others than the library that wrote them.
+func TestCpioReadsIt(t *testing.T) {
+	if _, err := exec.LookPath("cpio"); err != nil {
+		t.Skip("cpio is not installed")
+	}
+	img := packed(t)
+	out, err := Append(img, []File{{"test", []byte("mine")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := len(img) + (-len(img) & 511)
+	for i, archive := range [][]byte{out, out[second:]} { // cpio stops at the first trailer
+		cmd := exec.Command("cpio", "-it", "--quiet")
+		cmd.Stdin, cmd.Stderr = bytes.NewReader(archive), os.Stderr
+		list, err := cmd.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []string{"init", "user/test"}[i]
+		if !slices.Contains(strings.Fields(string(list)), want) {
+			t.Errorf("archive %d has no %s: %s", i, want, list)
+		}
+	}
+}
+
+func TestParseTests(t *testing.T) {
+	for _, c := range []struct{ text, err string }{
+		{`[{"name": "cow/a/base", "class": "missed-cow", "needs": ["thp"], "timeout_seconds": 60}, {"name": "b"}]`, ""},
+		{`[{"name": "a"}, {"name": "a"}]`, `"a" is empty or named twice`},
+		{`[{"class": "x"}]`, "is empty or named"},
+		{`[]`, "empty"},
+		{``, "list of tests"},
+		{`{"name": "a"}`, "list of tests"},
+		{`[{"name": "a"}`, "list of tests"},
+		{`[{"name": 5}]`, "list of tests"},
+	} {
+		tests, err := ParseTests([]byte(c.text))
+		if c.err == "" {
+			if err != nil || len(tests) != 2 || tests[0].Name != "cow/a/base" || tests[0].Timeout != 60 || tests[0].Needs[0] != "thp" {
+				t.Errorf("%+v, %v", tests, err)
+			}
+		} else if err == nil || !strings.Contains(err.Error(), c.err) {
+			t.Errorf("%s: error %v, want %q", c.text, err, c.err)
+		}
+	}
+}
+
+// With or without an image inside: either both are there and sound, or both
+// say how to get them.
+func TestEmbedded(t *testing.T) {
+	tests, terr := Tests()
+	img, ierr := Image()
+	if errors.Is(terr, ErrNotBuilt) && errors.Is(ierr, ErrNotBuilt) {
+		return
+	}
+	if terr != nil || ierr != nil || len(tests) == 0 {
+		t.Fatalf("%d tests, %v; image: %v", len(tests), terr, ierr)
+	}
+	recs := records(t, img)
+	for _, name := range []string{"init", ReproducerPath[1:], "bin/busybox"} {
+		if recs[name].FileSize == 0 {
+			t.Errorf("the embedded image has no %s", name)
+		}
+	}
+}
