@@ -1,0 +1,268 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/kernel-bisect/kbisect/internal/bisect"
+	"github.com/kernel-bisect/kbisect/internal/history"
+	"github.com/kernel-bisect/kbisect/internal/kernel"
+	"github.com/kernel-bisect/kbisect/internal/runner"
+)
+
+// Search decides what a bisection tests next. bisect.Halving is the first; a
+// search that weighs noise and price takes its place behind these calls.
+type Search interface {
+	Next() (bisect.Probe, bool)
+	Observe(bisect.Observation)
+	Judged(commit int) kernel.Verdict
+	Left() int
+	Result() bisect.Result
+}
+
+// RefusedError says that an end of the range cannot be configured as the
+// profile wants: nothing that a search could go round.
+type RefusedError struct{ Commit, Reason string }
+
+func (e *RefusedError) Error() string { return fmt.Sprintf("commit %s: %s", e.Commit, e.Reason) }
+
+// maxOther is how many runs may fail in another way than the chased one before
+// a commit is given up.
+const maxOther = 5
+
+// Bisect searches graph, whose last commit is the bad end, for the commit that
+// made p fail. res is filled as the search goes on, and update called after
+// every step.
+func (l *Lab) Bisect(ctx context.Context, goodEnd kernel.Commit, graph *history.Graph, search Search, p runner.Program, res *kernel.BisectResult, update func()) error {
+	b := &bisection{lab: l, good: goodEnd, graph: graph, search: search, program: p, res: res, update: update,
+		builds: map[int]kernel.Build{}, subjects: map[string]*subject{}, digests: map[string]int{}}
+	defer b.close()
+	for {
+		probe, ok := search.Next()
+		if !ok {
+			break
+		}
+		if err := b.probe(ctx, probe); err != nil {
+			b.conclude()
+			return err
+		}
+	}
+	b.conclude()
+	return nil
+}
+
+type bisection struct {
+	lab     *Lab
+	good    kernel.Commit
+	graph   *history.Graph
+	search  Search
+	program runner.Program
+	res     *kernel.BisectResult
+	update  func()
+
+	builds   map[int]kernel.Build
+	subjects map[string]*subject // image digest -> its kernel: equal images share runs
+	digests  map[string]int      // image digest -> first commit that gave it
+	current  string              // digest of the booted kernel
+	chased   kernel.Signature    // the failure that is looked for, from the bad end
+	other    int                 // runs in a row that failed in another way
+	since    time.Time           // start of the step under way
+	under    int                 // commit of the step under way
+}
+
+func (b *bisection) commit(i int) kernel.Commit {
+	if i == bisect.GoodEnd {
+		return b.good
+	}
+	return b.graph.Commits[i]
+}
+
+// probe makes one run and tells the search.
+func (b *bisection) probe(ctx context.Context, p bisect.Probe) error {
+	c := b.commit(p.Commit)
+	step := b.step(c, p)
+	build, err := b.build(ctx, p, c)
+	if err != nil {
+		return err
+	}
+	if step.Build == "" {
+		step.Build, step.Log = b.how(p.Commit, build), build.Log
+	}
+	if build.Status != kernel.BuildOK {
+		b.skip(step, p, "does not build: "+build.Error)
+		return nil
+	}
+	s := b.subject(build.Kernel)
+	boot, err := s.boot(ctx)
+	if err != nil {
+		return err
+	}
+	if boot.Status != kernel.BootOK {
+		step.Console = boot.Console
+		b.skip(step, p, "does not boot: "+boot.Reason)
+		return nil
+	}
+	b.lab.notify(Event{Phase: "run", Commit: c, Done: step.Runs, Text: p.Why})
+	r, _, err := s.run(ctx, b.program)
+	if err != nil {
+		return err
+	}
+	return b.judge(step, p, r)
+}
+
+// step returns the record of the commit under test: the last one while the
+// search stays on a commit, else a new one.
+func (b *bisection) step(c kernel.Commit, p bisect.Probe) *kernel.BisectStep {
+	if n := len(b.res.Steps); n > 0 && b.res.Steps[n-1].SHA == c.SHA && b.res.Steps[n-1].Why == p.Why {
+		return &b.res.Steps[n-1]
+	}
+	b.finishStep()
+	b.res.Steps = append(b.res.Steps, kernel.BisectStep{SHA: c.SHA, Subject: c.Subject, Why: p.Why})
+	b.other, b.since, b.under = 0, time.Now(), p.Commit
+	b.lab.notify(Event{Phase: "build", Commit: c, Text: p.Why})
+	return &b.res.Steps[len(b.res.Steps)-1]
+}
+
+// finishStep fills in what the last step came to.
+func (b *bisection) finishStep() {
+	n := len(b.res.Steps)
+	if n == 0 {
+		return
+	}
+	s := &b.res.Steps[n-1]
+	s.Left = b.search.Left()
+	s.Seconds = time.Since(b.since).Seconds()
+	if s.Outcome == "" {
+		s.Outcome = string(b.search.Judged(b.under))
+	}
+	b.lab.notify(Event{Phase: "done", Commit: kernel.Commit{SHA: s.SHA, Subject: s.Subject}, Text: StepSummary(*s)})
+	b.update()
+}
+
+// StepSummary tells what came out of a step.
+func StepSummary(s kernel.BisectStep) string {
+	if s.Outcome == "skip" {
+		return fmt.Sprintf("%s: untestable, %s", s.Why, s.Reason)
+	}
+	return fmt.Sprintf("%s: %s, %d of %d runs fail, %d candidates left", s.Why, s.Outcome, s.Fails, s.Runs, s.Left)
+}
+
+// build returns the kernel of a commit. An end that the profile's
+// configuration does not fit is an error.
+func (b *bisection) build(ctx context.Context, p bisect.Probe, c kernel.Commit) (kernel.Build, error) {
+	if build, ok := b.builds[p.Commit]; ok {
+		return build, nil
+	}
+	build, err := b.lab.Build(ctx, c)
+	if err != nil {
+		return build, err
+	}
+	isEnd := p.Why == bisect.WhyBadEnd || p.Why == bisect.WhyGoodEnd
+	if build.Status == kernel.BuildRefused && isEnd {
+		return build, &RefusedError{c.Short(), build.Error}
+	}
+	b.builds[p.Commit] = build
+	if !build.Cached {
+		b.res.Builds++
+	}
+	return build, nil
+}
+
+// how says where a kernel came from: built, cached, or identical to that of
+// another commit of this search.
+func (b *bisection) how(commit int, build kernel.Build) string {
+	if build.Status != kernel.BuildOK {
+		return "failed"
+	}
+	first, ok := b.digests[build.Kernel.Digest]
+	switch {
+	case ok && first != commit:
+		return "identical"
+	case !ok:
+		b.digests[build.Kernel.Digest] = commit
+	}
+	if build.Cached {
+		return "cached"
+	}
+	return "built"
+}
+
+// subject returns the kernel under test. Only one is kept booted: its memory
+// is the guest's.
+func (b *bisection) subject(k kernel.Kernel) *subject {
+	if b.current != k.Digest {
+		if old := b.subjects[b.current]; old != nil {
+			old.close()
+		}
+		b.current = k.Digest
+	}
+	if b.subjects[k.Digest] == nil {
+		b.subjects[k.Digest] = b.lab.subject(k)
+	}
+	return b.subjects[k.Digest]
+}
+
+func (b *bisection) close() {
+	for _, s := range b.subjects {
+		s.close()
+	}
+}
+
+func (b *bisection) skip(step *kernel.BisectStep, p bisect.Probe, reason string) {
+	step.Outcome, step.Reason = "skip", reason
+	c := b.commit(p.Commit)
+	b.res.Skipped = append(b.res.Skipped, kernel.Candidate{SHA: c.SHA, Subject: c.Subject})
+	b.search.Observe(bisect.Observation{Commit: p.Commit, Untestable: true})
+}
+
+var errInfra = errors.New("the test cannot be run")
+
+// judge turns a run into an observation. One signature is chased: a run that
+// fails in another way is no evidence either way.
+func (b *bisection) judge(step *kernel.BisectStep, p bisect.Probe, r kernel.Run) error {
+	b.res.Runs++
+	switch {
+	case r.Outcome == kernel.Infra:
+		return fmt.Errorf("%w on %s: %s", errInfra, kernel.Abbrev(step.SHA), r.Reason)
+	case r.Outcome == kernel.Skip:
+		b.skip(step, p, "the test skips there: "+r.Reason)
+		return nil
+	case r.Outcome.Bad() && b.chased.Kind == "":
+		b.chased, b.res.Signature = r.Signature, r.Signature
+	}
+	if r.Outcome.Bad() && !r.Signature.Same(b.chased) {
+		if b.other++; b.other >= maxOther {
+			step.Signature, step.Console, step.Output = r.Signature, r.Console, r.Output
+			b.skip(step, p, "fails in another way: "+r.Signature.String())
+		}
+		return nil
+	}
+	step.Runs++
+	if r.Outcome.Bad() {
+		if step.Fails++; step.Fails == 1 {
+			step.Signature, step.Console, step.Output = r.Signature, r.Console, r.Output
+		}
+	}
+	b.search.Observe(bisect.Observation{Commit: p.Commit, Failed: r.Outcome.Bad()})
+	return nil
+}
+
+// conclude copies the search's answer into the result.
+func (b *bisection) conclude() {
+	b.finishStep()
+	r := b.search.Result()
+	b.res.Status, b.res.Confidence, b.res.Reason = r.Status, r.Confidence, r.Reason
+	b.res.Candidates, b.res.Culprit = nil, nil
+	for _, i := range r.Candidates {
+		c := b.commit(i)
+		prob := 1 / float64(len(r.Candidates))
+		if r.Status == kernel.Found {
+			prob = r.Confidence
+			b.res.Culprit = &c
+		}
+		b.res.Candidates = append(b.res.Candidates, kernel.Candidate{SHA: c.SHA, Subject: c.Subject, Probability: prob})
+	}
+	b.update()
+}

@@ -1,0 +1,215 @@
+package job
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/kernel-bisect/kbisect/internal/bisect"
+	"github.com/kernel-bisect/kbisect/internal/history"
+	"github.com/kernel-bisect/kbisect/internal/kernel"
+)
+
+// search bisects w with test a: commit 0 is the good end, the last one the bad.
+func search(t *testing.T, w *world, l *Lab) (kernel.BisectResult, error) {
+	t.Helper()
+	g, err := history.New(w.commits[1:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var res kernel.BisectResult
+	updates := 0
+	err = l.Bisect(t.Context(), w.commits[0], g, bisect.NewHalving(g, 0.99), program("a"), &res, func() { updates++ })
+	if updates < len(res.Steps) {
+		t.Errorf("%d updates for %d steps", updates, len(res.Steps))
+	}
+	return res, err
+}
+
+// answer is what a bisection found, on one line.
+func answer(res kernel.BisectResult) string {
+	s := string(res.Status)
+	for _, c := range res.Candidates {
+		s += " " + strings.TrimLeft(c.SHA, "0")
+	}
+	return s
+}
+
+func TestBisect(t *testing.T) {
+	const n = 10
+	for _, c := range []struct {
+		name  string
+		world func(w *world)
+		want  string
+	}{
+		{"flaky failure", func(w *world) { w.badFrom(6, "a", "fpffpfffpffffpf") }, "found 6"},
+		{"false failures on good commits", func(w *world) { w.script["5 a"], w.script["2 a"] = "fp", "ppfp"; w.badFrom(6, "a", "f") }, "found 6"},
+		{"a crash", func(w *world) { w.badFrom(2, "a", "c") }, "found 2"},
+		{"a hang", func(w *world) { w.badFrom(2, "a", "h") }, "found 2"},
+		{"never fails", func(*world) {}, "not-reproduced 1 2 3 4 5 6 7 8 9"},
+		{"good end is bad", func(w *world) { w.badFrom(0, "a", "f") }, "older-than-good 1 2 3 4 5 6 7 8 9"},
+		{"bad end does not build", func(w *world) { w.build[9] = kernel.BuildFailed }, "inconclusive 1 2 3 4 5 6 7 8 9"},
+		{"good end does not boot", func(w *world) { w.noBoot[0] = true; w.badFrom(4, "a", "f") }, "inconclusive 1 2 3 4 5 6 7 8 9"},
+		{"parent does not build", func(w *world) { w.build[5] = kernel.BuildFailed; w.badFrom(6, "a", "f") }, "set 5 6"},
+		{"parent cannot be configured", func(w *world) { w.build[5] = kernel.BuildRefused; w.badFrom(6, "a", "f") }, "set 5 6"},
+		{"parent does not boot", func(w *world) { w.noBoot[5] = true; w.badFrom(6, "a", "f") }, "set 5 6"},
+		{"parent skips", func(w *world) { w.script["5 a"] = "s"; w.badFrom(6, "a", "f") }, "set 5 6"},
+		{"parent fails in another way", func(w *world) { w.script["5 a"] = "o"; w.badFrom(6, "a", "f") }, "set 5 6"},
+		{"other failures now and then", func(w *world) { w.script["5 a"] = "poppoppp"; w.badFrom(6, "a", "fof") }, "found 6"},
+		{"untestable far away", func(w *world) { w.build[2], w.noBoot[8] = kernel.BuildFailed, true; w.badFrom(6, "a", "f") }, "found 6"},
+		{"several untestable", func(w *world) {
+			w.build[4], w.noBoot[5], w.script["3 a"] = kernel.BuildFailed, true, "s"
+			w.badFrom(6, "a", "f")
+		}, "set 3 4 5 6"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, n)
+			c.world(w)
+			res, err := search(t, w, w.lab("job"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := answer(res); got != c.want || res.Reason == "" {
+				t.Errorf("%s (%s), want %s", got, res.Reason, c.want)
+			}
+			found := strings.HasPrefix(c.want, "found")
+			if found != (res.Culprit != nil) || found && (res.Confidence < 0.99 || res.Candidates[0].Probability < 0.99 || res.Culprit.SHA != res.Candidates[0].SHA) {
+				t.Errorf("culprit %v, confidence %v", res.Culprit, res.Confidence)
+			}
+			if res.Runs != w.runs || res.Builds != w.builds {
+				t.Errorf("%d runs, %d builds; really %d, %d", res.Runs, res.Builds, w.runs, w.builds)
+			}
+			for _, s := range res.Skipped {
+				if !strings.Contains(stepOf(t, res, s.SHA).Reason, " ") {
+					t.Errorf("%s is skipped without a reason", s.SHA)
+				}
+			}
+		})
+	}
+}
+
+// stepOf returns the step that gave a commit up.
+func stepOf(t *testing.T, res kernel.BisectResult, sha string) kernel.BisectStep {
+	t.Helper()
+	for _, s := range res.Steps {
+		if s.SHA == sha && s.Outcome == "skip" {
+			return s
+		}
+	}
+	t.Errorf("no step gives %s up", sha)
+	return kernel.BisectStep{}
+}
+
+func TestBisectFindsEveryCulprit(t *testing.T) {
+	for culprit := 1; culprit < 16; culprit++ {
+		w := newWorld(t, 16)
+		w.badFrom(culprit, "a", "f")
+		res, err := search(t, w, w.lab("job"))
+		if err != nil || answer(res) != fmt.Sprintf("found %d", culprit) || res.Signature.Title != "missed COW" || len(res.Skipped) > 0 {
+			t.Errorf("culprit %d: %s, %v, signature %q", culprit, answer(res), err, res.Signature)
+		}
+		if w.builds > 4+2 { // log2 of the candidates and both ends
+			t.Errorf("culprit %d: %d builds", culprit, w.builds)
+		}
+	}
+}
+
+// An end that cannot be configured as the profile wants is the user's to mend.
+func TestRefusedEnd(t *testing.T) {
+	for _, end := range []int{0, 5} {
+		w := newWorld(t, 6)
+		w.build[end] = kernel.BuildRefused
+		w.badFrom(3, "a", "f")
+		res, err := search(t, w, w.lab("job"))
+		var refused *RefusedError
+		if !errors.As(err, &refused) || refused.Commit != w.commits[end].Short() || refused.Reason == "" {
+			t.Errorf("end %d: %v", end, err)
+		}
+		if res.Status != kernel.NoConclusion || res.Culprit != nil {
+			t.Errorf("end %d: %+v", end, res)
+		}
+	}
+}
+
+// Infra is an error, not a verdict, and the job goes on where it was.
+func TestBisectInfra(t *testing.T) {
+	w := newWorld(t, 6)
+	w.badFrom(3, "a", "f")
+	w.script["2 a"] = "ppip"
+	_, err := search(t, w, w.lab("job"))
+	if !errors.Is(err, errInfra) || !strings.Contains(err.Error(), "qemu died") {
+		t.Fatalf("error %v", err)
+	}
+	if res, err := search(t, w, w.lab("job")); err != nil || answer(res) != "found 3" || res.Runs != w.runs-1 {
+		t.Errorf("resumed: %s, %v, %d of %d runs", answer(res), err, res.Runs, w.runs)
+	}
+}
+
+// One failure is chased. Another one on the way is no evidence either way, and
+// a commit that shows little else is given up.
+func TestSignatureIsChased(t *testing.T) {
+	w := newWorld(t, 8)
+	w.badFrom(4, "a", "f")
+	w.script["3 a"] = "o"
+	res, err := search(t, w, w.lab("job"))
+	if err != nil || answer(res) != "set 3 4" {
+		t.Fatalf("%s, %v", answer(res), err)
+	}
+	s := stepOf(t, res, sha(3))
+	if w.made["3 a"] != maxOther || s.Runs != 0 || s.Fails != 0 || s.Signature.Title != "corruption" || !strings.Contains(s.Reason, "another way: fail: corruption") {
+		t.Errorf("%d runs made, %+v", w.made["3 a"], s)
+	}
+	if len(res.Skipped) != 1 || res.Skipped[0].SHA != sha(3) || res.Signature.Title != "missed COW" {
+		t.Errorf("skipped %v, signature %v", res.Skipped, res.Signature)
+	}
+	// Four of another kind before the evidence: not given up, and not counted.
+	w = newWorld(t, 8)
+	w.badFrom(4, "a", "f")
+	w.script["3 a"] = "oooop"
+	res, err = search(t, w, w.lab("job"))
+	if err != nil || answer(res) != "found 4" {
+		t.Fatalf("%s, %v", answer(res), err)
+	}
+	for _, s := range res.Steps {
+		if s.SHA == sha(3) && s.Fails != 0 {
+			t.Errorf("another failure was counted: %+v", s)
+		}
+	}
+	// The bad end gives the signature, even where its first runs pass.
+	w = newWorld(t, 4)
+	w.badFrom(2, "a", "ppc")
+	if res, err := search(t, w, w.lab("job")); err != nil || res.Signature.Title != "NULL pointer dereference" {
+		t.Errorf("%+v, %v", res.Signature, err)
+	}
+}
+
+func TestIdenticalImagesInABisection(t *testing.T) {
+	w := newWorld(t, 9)
+	w.image[5] = 4
+	w.badFrom(4, "a", "f")
+	res, err := search(t, w, w.lab("job"))
+	if err != nil || answer(res) != "found 4" {
+		t.Fatalf("%s, %v", answer(res), err)
+	}
+	how := map[string][]string{}
+	for _, s := range res.Steps {
+		if !slices.Contains(how[s.SHA], s.Build) {
+			how[s.SHA] = append(how[s.SHA], s.Build)
+		}
+	}
+	identical := 0
+	for _, b := range [][]string{how[sha(4)], how[sha(5)]} {
+		if slices.Contains(b, "identical") {
+			identical++
+		}
+	}
+	if len(how[sha(5)]) > 0 && identical != 1 {
+		t.Errorf("steps %v", how)
+	}
+	// The record holds every run once: what one commit used up, the other does not use again.
+	if res.Runs != w.runs || len(w.record.runs) != w.runs {
+		t.Errorf("%d runs in the result, %d made, %d recorded", res.Runs, w.runs, len(w.record.runs))
+	}
+}

@@ -1,0 +1,85 @@
+package job
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/kernel-bisect/kbisect/internal/kernel"
+	"github.com/kernel-bisect/kbisect/internal/runner"
+	"github.com/kernel-bisect/kbisect/internal/verdict"
+)
+
+// Plan says what to run on a kernel.
+type Plan struct {
+	Programs []runner.Program
+	Runs     int // evidence wanted at least for each test
+}
+
+// maxPerTest bounds the runs of a test whose outcomes disagree, unless the
+// plan itself asks for more.
+const maxPerTest = 10
+
+// Check tests one kernel.
+func (l *Lab) Check(ctx context.Context, k kernel.Kernel, c kernel.Commit, plan Plan) (kernel.Boot, []kernel.TestResult, error) {
+	s := l.subject(k)
+	defer s.close()
+	l.notify(Event{Phase: "boot", Commit: c})
+	boot, err := s.boot(ctx)
+	if err != nil {
+		return boot, nil, err
+	}
+	tests, err := s.tests(ctx, Event{Commit: c}, boot, plan)
+	return boot, tests, err
+}
+
+// tests gives a verdict for every program of the plan; e carries the place of
+// the commit for progress. After an error the tests that are through are
+// returned with it.
+func (s *subject) tests(ctx context.Context, e Event, boot kernel.Boot, plan Plan) ([]kernel.TestResult, error) {
+	if boot.Status != kernel.BootOK {
+		return untestable(plan, "does not boot: "+boot.Reason), nil
+	}
+	results := make([]kernel.TestResult, 0, len(plan.Programs))
+	e.Phase, e.Of = "run", plan.Runs*len(plan.Programs)
+	for _, p := range plan.Programs {
+		e.Text = p.Name
+		s.lab.notify(e)
+		r, err := s.test(ctx, p, plan.Runs)
+		if err != nil {
+			return results, err
+		}
+		results = append(results, r)
+		e.Done += plan.Runs
+	}
+	return results, nil
+}
+
+// test runs one program until its verdict is clear.
+func (s *subject) test(ctx context.Context, p runner.Program, atLeast int) (kernel.TestResult, error) {
+	var runs []kernel.Run
+	reusedRuns := 0
+	for len(runs) < max(atLeast, maxPerTest) && !verdict.Count(runs).Decided(atLeast) {
+		r, reused, err := s.run(ctx, p)
+		if err != nil {
+			return kernel.TestResult{}, fmt.Errorf("%s: %w", p.Name, err)
+		}
+		if reused {
+			reusedRuns++
+		}
+		runs = append(runs, r)
+		if r.Outcome == kernel.Infra {
+			break // the runner has tried several times already
+		}
+	}
+	res := verdict.Decide(p.Name, runs)
+	res.Reused = reusedRuns
+	return res, nil
+}
+
+func untestable(plan Plan, reason string) []kernel.TestResult {
+	var out []kernel.TestResult
+	for _, p := range plan.Programs {
+		out = append(out, kernel.TestResult{Name: p.Name, Verdict: kernel.Untestable, Reason: reason})
+	}
+	return out
+}

@@ -1,0 +1,208 @@
+package job
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/kernel-bisect/kbisect/internal/kernel"
+)
+
+// check checks commit 0 of w.
+func check(t *testing.T, w *world, l *Lab, p Plan) (kernel.Boot, []kernel.TestResult, error) {
+	t.Helper()
+	return l.Check(t.Context(), kernel.Kernel{Digest: "0", Release: "6.12"}, kernel.Commit{}, p)
+}
+
+// verdicts is a result on one line: "good 2/0" is good by 2 runs without a fail.
+func verdicts(tests []kernel.TestResult) string {
+	var out []string
+	for _, r := range tests {
+		out = append(out, fmt.Sprintf("%s %d/%d", r.Verdict, r.Runs, r.Fails))
+	}
+	return strings.Join(out, ", ")
+}
+
+func TestCheck(t *testing.T) {
+	for _, c := range []struct {
+		script string
+		atLeast,
+		made int
+		want string
+	}{
+		{"p", 2, 2, "good 2/0"},
+		{"p", 1, 1, "good 1/0"},
+		{"p", 20, 20, "good 20/0"}, // more than maxPerTest because it was asked for
+		{"f", 2, 2, "bad 2/2"},
+		{"ch", 2, 2, "bad 2/2"},
+		{"fp", 2, 7, "good 7/1"},                   // one failure in front takes six passes
+		{"pfpff", 2, 6, "bad 6/4"},                 // disagreement takes more runs
+		{"fppfppfppf", 2, 10, "inconclusive 10/4"}, // but not for ever
+		{"s", 2, 1, "skipped 0/0"},                 // and a skip takes one
+		{"ps", 2, 10, "good 1/0"},                  // a skip is no evidence
+		{"i", 2, 1, "inconclusive 0/0"},            // the runner has retried already
+		{"pi", 2, 2, "good 1/0"},
+		{"fi", 2, 2, "inconclusive 1/1"},
+	} {
+		t.Run(c.script, func(t *testing.T) {
+			w := newWorld(t, 1)
+			w.script["0 a"] = c.script
+			p := plan("a")
+			p.Runs = c.atLeast
+			boot, got, err := check(t, w, w.lab("job"), p)
+			if err != nil || boot.Status != kernel.BootOK {
+				t.Fatalf("%+v, %v", boot, err)
+			}
+			if v := verdicts(got); v != c.want || w.runs != c.made || len(w.record.runs) != c.made {
+				t.Errorf("%s by %d runs, %d recorded; want %s by %d", v, w.runs, len(w.record.runs), c.want, c.made)
+			}
+			if w.boots != 1 {
+				t.Errorf("%d boots", w.boots)
+			}
+		})
+	}
+}
+
+func TestCheckOfAKernelThatDoesNotBoot(t *testing.T) {
+	w := newWorld(t, 1)
+	w.noBoot[0] = true
+	boot, got, err := check(t, w, w.lab("job"), plan("a", "b"))
+	if err != nil || boot.Status != kernel.BootFailed || verdicts(got) != "untestable 0/0, untestable 0/0" || !strings.Contains(got[0].Reason, "no agent") {
+		t.Errorf("%+v, %s, %v", boot, verdicts(got), err)
+	}
+	// Another job tries again: hosts differ.
+	w.noBoot[0] = false
+	if _, got, err := check(t, w, w.lab("job2"), plan("a")); err != nil || verdicts(got) != "good 2/0" {
+		t.Errorf("%s, %v", verdicts(got), err)
+	}
+}
+
+// A second job on the same kernel and setting makes no boots and no runs.
+func TestRunsAreReused(t *testing.T) {
+	w := newWorld(t, 1)
+	w.script["0 b"] = "fpff"
+	_, first, err := check(t, w, w.lab("one"), plan("a", "b"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	boots, made := w.boots, w.runs
+	_, again, err := check(t, w, w.lab("two"), plan("a", "b"))
+	if err != nil || verdicts(again) != verdicts(first) || w.boots != boots || w.runs != made || len(w.record.runs) != made {
+		t.Errorf("%s, %v, %d boots, %d runs; first %s, %d, %d", verdicts(again), err, w.boots, w.runs, verdicts(first), boots, made)
+	}
+	if first[0].Reused != 0 || again[0].Reused != 2 || again[1].Reused != again[1].Runs {
+		t.Errorf("reused %d, then %d and %d", first[0].Reused, again[0].Reused, again[1].Reused)
+	}
+	// More runs than there are: only the missing ones are made.
+	more := plan("a")
+	more.Runs = 5
+	if _, got, err := check(t, w, w.lab("three"), more); err != nil || got[0].Reused != 2 || w.runs != made+3 {
+		t.Errorf("%+v, %v, %d runs", got, err, w.runs)
+	}
+	for name, change := range map[string]func(*Lab, *Plan){
+		"setting": func(l *Lab, _ *Plan) { l.Setting = "kvm" },
+		"argv":    func(_ *Lab, p *Plan) { p.Programs[0].Argv = []string{"/other"} },
+		"limit":   func(_ *Lab, p *Plan) { p.Programs[0].Limit++ },
+		"fresh":   func(l *Lab, _ *Plan) { l.Fresh = true },
+	} {
+		before := w.runs
+		l, p := w.lab("other "+name), plan("a")
+		change(l, &p)
+		if _, got, err := check(t, w, l, p); err != nil || got[0].Reused != 0 || w.runs != before+2 {
+			t.Errorf("another %s: reused %d, %d fresh runs, %v", name, got[0].Reused, w.runs-before, err)
+		}
+		// The same job, resumed, uses its own even if it wants fresh ones.
+		l.Notify = nil
+		if _, got, err := check(t, w, l, p); err != nil || got[0].Reused != 2 || w.runs != before+2 {
+			t.Errorf("another %s, resumed: reused %d, %v", name, got[0].Reused, err)
+		}
+	}
+}
+
+// Infra says nothing about the kernel and must not be remembered against it.
+func TestInfraIsNotReused(t *testing.T) {
+	w := newWorld(t, 1)
+	w.script["0 a"] = "ip"
+	_, got, err := check(t, w, w.lab("one"), plan("a"))
+	if err != nil || verdicts(got) != "inconclusive 0/0" || got[0].Reason != "qemu died" {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	if _, got, err := check(t, w, w.lab("two"), plan("a")); err != nil || verdicts(got) != "good 2/0" || got[0].Reused != 0 {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// What is through when the power goes is returned with the error, and the
+// second time nothing is made twice.
+func TestCheckResumes(t *testing.T) {
+	program := plan("a", "b")
+	for cut := 0; ; cut++ {
+		w := newWorld(t, 1)
+		w.script["0 b"] = "fpff"
+		w.left = cut
+		_, _, err := check(t, w, w.lab("job"), program)
+		if err == nil {
+			return // there were not that many calls
+		}
+		if !errors.Is(err, errCut) || w.open != 0 {
+			t.Fatalf("cut %d: %v, %d benches open", cut, err, w.open)
+		}
+		w.left = -1
+		_, got, err := check(t, w, w.lab("job"), program)
+		// A run whose recording failed is made again: one letter further on.
+		lost := w.runs - len(w.record.runs)
+		if err != nil || !strings.HasPrefix(verdicts(got), "good 2/0, ") || lost == 0 && verdicts(got) != "good 2/0, bad 4/3" {
+			t.Errorf("cut %d: %s, %v", cut, verdicts(got), err)
+		}
+		if lost > 1 || len(w.record.runs) != got[0].Runs+got[1].Runs {
+			t.Errorf("cut %d: %d runs made, %d recorded, %s", cut, w.runs, len(w.record.runs), verdicts(got))
+		}
+	}
+}
+
+func TestKernelThatBootsOnlyOnce(t *testing.T) {
+	w := newWorld(t, 1)
+	if _, _, err := check(t, w, w.lab("one"), plan("a")); err != nil {
+		t.Fatal(err)
+	}
+	w.noBoot[0] = true
+	_, got, err := check(t, w, w.lab("two"), plan("a", "b"))
+	if err == nil || !strings.Contains(err.Error(), "b: kernel 6.12 booted before and does not now") || verdicts(got) != "good 2/0" {
+		t.Errorf("%s, %v", verdicts(got), err)
+	}
+}
+
+// Another job may record a boot while this one has the kernel up.
+func TestBootRecordedMeanwhile(t *testing.T) {
+	w := newWorld(t, 1)
+	s := w.lab("one").subject(kernel.Kernel{Digest: "0"})
+	defer s.close()
+	if _, err := s.boot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_ = w.record.AppendBoot(t.Context(), "two", s.cell(nil), kernel.Boot{Status: kernel.BootFailed})
+	if boot, err := s.boot(t.Context()); err != nil || boot.Status != kernel.BootOK || w.open != 1 {
+		t.Errorf("%+v, %v, %d benches open", boot, err, w.open)
+	}
+}
+
+func TestCheckEvents(t *testing.T) {
+	w := newWorld(t, 1)
+	if _, _, err := check(t, w, w.lab("job"), plan("a", "b")); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range w.events {
+		got = append(got, fmt.Sprintf("%s %s %d/%d", e.Phase, e.Text, e.Done, e.Of))
+	}
+	if want := []string{"boot  0/0", "run a 0/4", "run b 2/4"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	l := w.lab("quiet")
+	l.Notify = nil
+	if _, _, err := check(t, w, l, plan("a")); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,251 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/kernel-bisect/kbisect/internal/kernel"
+	"github.com/kernel-bisect/kbisect/internal/runner"
+)
+
+// memory is a Record in memory. power fails when a test cuts it.
+type memory struct {
+	power func() error
+
+	runs  []memRun
+	boots []memBoot
+}
+
+type memRun struct {
+	job, cell string
+	run       kernel.Run
+}
+
+type memBoot struct {
+	job, cell string
+	boot      kernel.Boot
+}
+
+var _ Record = (*memory)(nil)
+
+func (m *memory) Runs(_ context.Context, cell, job string) ([]kernel.Run, error) {
+	if err := m.power(); err != nil {
+		return nil, err
+	}
+	var out []kernel.Run
+	for _, r := range m.runs {
+		if r.cell == cell && (job == "" || r.job == job) {
+			out = append(out, r.run)
+		}
+	}
+	return out, nil
+}
+
+func (m *memory) AppendRun(_ context.Context, job, cell string, r kernel.Run) error {
+	if err := m.power(); err != nil {
+		return err
+	}
+	m.runs = append(m.runs, memRun{job, cell, r})
+	return nil
+}
+
+func (m *memory) Boot(_ context.Context, cell, job string) (kernel.Boot, bool, error) {
+	if err := m.power(); err != nil {
+		return kernel.Boot{}, false, err
+	}
+	for _, b := range slices.Backward(m.boots) {
+		if b.cell == cell && (job == "" || b.job == job) {
+			return b.boot, true, nil
+		}
+	}
+	return kernel.Boot{}, false, nil
+}
+
+func (m *memory) AppendBoot(_ context.Context, job, cell string, b kernel.Boot) error {
+	if err := m.power(); err != nil {
+		return err
+	}
+	m.boots = append(m.boots, memBoot{job, cell, b})
+	return nil
+}
+
+var errCut = errors.New("the power is gone")
+
+// world is a line of commits 0..n-1 and what each does. Outcomes are letters
+// as in script: the k-th run of a test on a kernel has the k-th letter, and the
+// last letter goes on for ever.
+type world struct {
+	t       *testing.T
+	commits []kernel.Commit
+	record  *memory
+
+	build  map[int]kernel.BuildStatus // commit -> other than ok
+	noBoot map[int]bool               // kernels that do not come up
+	image  map[int]int                // commit -> commit with the same image
+	script map[string]string          // "commit test" or "commit" -> outcomes
+
+	left                int // calls of the lab and the record until the power goes; negative: never
+	builds, boots, runs int
+	open                int            // benches
+	made                map[string]int // "commit test" -> runs made
+	built               map[int]bool   // commits in the cache
+	events              []Event
+}
+
+func newWorld(t *testing.T, n int) *world {
+	t.Helper()
+	w := &world{t: t, built: map[int]bool{}, build: map[int]kernel.BuildStatus{}, noBoot: map[int]bool{}, image: map[int]int{},
+		script: map[string]string{}, left: -1, made: map[string]int{}}
+	w.record = &memory{power: w.power}
+	for i := range n {
+		w.commits = append(w.commits, kernel.Commit{SHA: sha(i), Subject: fmt.Sprintf("commit %d", i), Parents: []string{sha(i - 1)}})
+	}
+	t.Cleanup(func() {
+		if w.open != 0 {
+			t.Errorf("%d benches are still open", w.open)
+		}
+	})
+	return w
+}
+
+// number is the commit behind a sha or the digest of its image.
+func number(s string) int {
+	i, err := strconv.Atoi(s)
+	if err != nil {
+		panic(err)
+	}
+	return i
+}
+
+func sha(i int) string { return fmt.Sprintf("%040d", i) }
+
+// badFrom makes every run of a test on a commit from i on fail.
+func (w *world) badFrom(i int, test, outcomes string) {
+	for ; i < len(w.commits); i++ {
+		w.script[fmt.Sprintf("%d %s", i, test)] = outcomes
+	}
+}
+
+func (w *world) power() error {
+	if w.left == 0 {
+		return errCut
+	}
+	w.left--
+	return nil
+}
+
+// lab returns a lab of a job in this world.
+func (w *world) lab(job string) *Lab {
+	return &Lab{Job: job, Record: w.record, Setting: "tcg", Build: w.buildOne, Boot: w.bootOne,
+		Notify: func(e Event) { w.events = append(w.events, e) }}
+}
+
+func (w *world) buildOne(_ context.Context, c kernel.Commit) (kernel.Build, error) {
+	if err := w.power(); err != nil {
+		return kernel.Build{}, err
+	}
+	i := number(c.SHA)
+	cached := w.built[i]
+	if !cached {
+		w.builds++
+		w.built[i] = w.build[i] == "" // a failure is not cached
+	}
+	if st := w.build[i]; st != "" {
+		return kernel.Build{Status: st, Error: "mm/memory.c: error"}, nil
+	}
+	if j, ok := w.image[i]; ok {
+		i = j
+	}
+	return kernel.Build{Status: kernel.BuildOK, Cached: cached, Kernel: kernel.Kernel{Digest: fmt.Sprint(i), Release: "6.12"}}, nil
+}
+
+func (w *world) bootOne(_ context.Context, k kernel.Kernel) (Bench, kernel.Boot, error) {
+	if err := w.power(); err != nil {
+		return nil, kernel.Boot{}, err
+	}
+	w.boots++
+	i := number(k.Digest)
+	if w.noBoot[i] {
+		return nil, kernel.Boot{Status: kernel.BootFailed, Reason: "no agent", Console: "boot log"}, nil
+	}
+	w.open++
+	return &fakeBench{w, i}, kernel.Boot{Status: kernel.BootOK}, nil
+}
+
+type fakeBench struct {
+	w      *world
+	commit int // -1 once closed
+}
+
+func (b *fakeBench) Close() {
+	if b.commit < 0 {
+		b.w.t.Error("a bench is closed twice")
+		return
+	}
+	b.commit = -1
+	b.w.open--
+}
+
+func (b *fakeBench) Run(_ context.Context, p runner.Program) (kernel.Run, error) {
+	if b.commit < 0 {
+		b.w.t.Error("a run on a closed bench")
+	}
+	if err := b.w.power(); err != nil {
+		return kernel.Run{}, err
+	}
+	b.w.runs++
+	key := fmt.Sprintf("%d %s", b.commit, p.Name)
+	s := b.w.script[key]
+	if s == "" {
+		s = "p"
+	}
+	k := min(b.w.made[key], len(s)-1)
+	b.w.made[key]++
+	return run(p.Name, s[k]), nil
+}
+
+// run makes a run: p pass, f the failure that is looked for, o another one,
+// c crash, h hang, s skip, i infra.
+func run(test string, letter byte) kernel.Run {
+	r := kernel.Run{Test: test, Duration: time.Second}
+	name := func(o kernel.Outcome, title string) {
+		r.Outcome, r.Reason, r.Signature = o, title, kernel.Signature{Kind: string(o), Title: title}
+	}
+	switch letter {
+	case 'p':
+		r.Outcome = kernel.Pass
+	case 'f':
+		name(kernel.Fail, "missed COW")
+	case 'o':
+		name(kernel.Fail, "corruption")
+	case 'c':
+		name(kernel.Crash, "NULL pointer dereference")
+	case 'h':
+		name(kernel.Hang, "no result in time")
+	case 's':
+		r.Outcome, r.Reason = kernel.Skip, "no huge pages"
+	case 'i':
+		r.Outcome, r.Reason = kernel.Infra, "qemu died"
+	default:
+		panic("no such letter: " + string(letter))
+	}
+	return r
+}
+
+// plan asks for tests with two runs each.
+func plan(tests ...string) Plan {
+	p := Plan{Runs: 2}
+	for _, n := range tests {
+		p.Programs = append(p.Programs, program(n))
+	}
+	return p
+}
+
+func program(name string) runner.Program {
+	return runner.Program{Name: name, Argv: []string{"/bin/repro", name}, Limit: time.Minute}
+}

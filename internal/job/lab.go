@@ -1,0 +1,168 @@
+// Package job carries out the three kinds of work: check, series and bisect.
+// Each is a function of its request and of the runs in the record: it asks the
+// record first and the lab only for what is missing, so that a killed job
+// resumes by being asked again, and two jobs on the same kernel share runs. It
+// must not know how kernels are built or guests are run.
+package job
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+
+	"github.com/kernel-bisect/kbisect/internal/kernel"
+	"github.com/kernel-bisect/kbisect/internal/runner"
+)
+
+// Bench is a booted kernel; every Run gets a guest of its own.
+type Bench interface {
+	Run(ctx context.Context, p runner.Program) (kernel.Run, error)
+	Close()
+}
+
+// Record keeps runs and boots. Both are appended and never changed.
+type Record interface {
+	// Runs returns the runs of a cell in the order they were made, of one job
+	// or, with "", of all.
+	Runs(ctx context.Context, cell, job string) ([]kernel.Run, error)
+	AppendRun(ctx context.Context, job, cell string, r kernel.Run) error
+	// Boot returns the latest boot of a cell; false when there is none.
+	Boot(ctx context.Context, cell, job string) (kernel.Boot, bool, error)
+	AppendBoot(ctx context.Context, job, cell string, b kernel.Boot) error
+}
+
+// Lab is what a job works with.
+type Lab struct {
+	Job    string // id
+	Build  func(ctx context.Context, c kernel.Commit) (kernel.Build, error)
+	Boot   func(ctx context.Context, k kernel.Kernel) (Bench, kernel.Boot, error)
+	Record Record
+	// Setting is a digest of everything but kernel and program that may
+	// influence a run: machine, accelerator, guest image.
+	Setting string
+	Fresh   bool        // use no runs of other jobs
+	Notify  func(Event) // may be nil
+}
+
+// Event tells what a job is doing, for progress on a terminal.
+type Event struct {
+	Phase  string // build, boot, run, and done for a commit that is through
+	Commit kernel.Commit
+	Index  int // of the commit, from 1; 0 where there is no order
+	Total  int
+	Done   int    // runs done on this commit
+	Of     int    // runs expected on this commit, 0 when unknown
+	Text   string // test under way, or what came out
+}
+
+func (l *Lab) notify(e Event) {
+	if l.Notify != nil {
+		l.Notify(e)
+	}
+}
+
+// subject is one kernel under test in one job. It boots the kernel at the
+// first run that the record does not have.
+type subject struct {
+	lab    *Lab
+	kernel kernel.Kernel
+	bench  Bench
+	known  map[string][]kernel.Run // cell -> recorded runs not used yet
+}
+
+func (l *Lab) subject(k kernel.Kernel) *subject {
+	return &subject{lab: l, kernel: k, known: map[string][]kernel.Run{}}
+}
+
+func (s *subject) close() {
+	if s.bench != nil {
+		s.bench.Close()
+		s.bench = nil
+	}
+}
+
+// cell names what a run depends on.
+func (s *subject) cell(p *runner.Program) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "kbisect cell v1\nkernel %s\nsetting %s\n", s.kernel.Digest, s.lab.Setting)
+	if p != nil {
+		text, _ := json.Marshal(p) // strings and numbers only
+		fmt.Fprintf(h, "program %s\n", text)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// scope is the job whose runs count: all jobs' unless fresh ones are wanted.
+func (s *subject) scope() string {
+	if s.lab.Fresh {
+		return s.lab.Job
+	}
+	return ""
+}
+
+// boot returns how the kernel boots, from the record if it is there. Another
+// job's failure is tried again: a boot costs little and hosts differ.
+func (s *subject) boot(ctx context.Context) (kernel.Boot, error) {
+	cell := s.cell(nil)
+	old, ok, err := s.lab.Record.Boot(ctx, cell, s.scope())
+	if err != nil {
+		return kernel.Boot{}, err
+	}
+	if ok && old.Status == kernel.BootOK {
+		return old, nil
+	}
+	return s.bootNow(ctx)
+}
+
+func (s *subject) bootNow(ctx context.Context) (kernel.Boot, error) {
+	s.close() // another job may have recorded a failure while this one's kernel is up
+	bench, boot, err := s.lab.Boot(ctx, s.kernel)
+	if err != nil {
+		return boot, err
+	}
+	s.bench = bench
+	return boot, s.lab.Record.AppendBoot(ctx, s.lab.Job, s.cell(nil), boot)
+}
+
+// run returns one more run of p: the next recorded one, or a fresh one.
+func (s *subject) run(ctx context.Context, p runner.Program) (r kernel.Run, reused bool, err error) {
+	cell := s.cell(&p)
+	if _, ok := s.known[cell]; !ok {
+		runs, err := s.lab.Record.Runs(ctx, cell, s.scope())
+		if err != nil {
+			return r, false, err
+		}
+		s.known[cell] = append([]kernel.Run{}, evidence(runs)...)
+	}
+	if left := s.known[cell]; len(left) > 0 {
+		s.known[cell] = left[1:]
+		return left[0], true, nil
+	}
+	if s.bench == nil {
+		boot, err := s.bootNow(ctx)
+		if err != nil {
+			return r, false, err
+		}
+		if boot.Status != kernel.BootOK {
+			return r, false, fmt.Errorf("kernel %s booted before and does not now: %s", s.kernel.Release, boot.Reason)
+		}
+	}
+	r, err = s.bench.Run(ctx, p)
+	if err != nil {
+		return r, false, err
+	}
+	return r, false, s.lab.Record.AppendRun(ctx, s.lab.Job, cell, r)
+}
+
+// evidence leaves out what says nothing about the kernel.
+func evidence(runs []kernel.Run) []kernel.Run {
+	var out []kernel.Run
+	for _, r := range runs {
+		if r.Outcome != kernel.Infra {
+			out = append(out, r)
+		}
+	}
+	return out
+}

@@ -1,0 +1,240 @@
+// Package runner carries out one probe: it builds a commit, boots the kernel,
+// runs tests in fresh guests and returns outcomes. It joins the adapters
+// (kbuild, qemu, guest) and retries infrastructure failures only. It must not
+// know why a probe is wanted, nor keep its results.
+package runner
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/kernel-bisect/kbisect/internal/agentproto"
+	"github.com/kernel-bisect/kbisect/internal/console"
+	"github.com/kernel-bisect/kbisect/internal/guest"
+	"github.com/kernel-bisect/kbisect/internal/kernel"
+	"github.com/kernel-bisect/kbisect/internal/qemu"
+	"github.com/kernel-bisect/kbisect/internal/verdict"
+)
+
+// Lab boots kernels and runs programs in guests.
+type Lab struct {
+	Owner  string // data directory
+	QEMU   string // path of the emulator
+	Accel  string
+	Image  string // path of the initramfs
+	Limits guest.Limits
+	Log    *zap.Logger
+	// NoFork boots a guest for every run instead of forking it from a snapshot.
+	NoFork bool
+}
+
+// Program is something to run in a guest.
+type Program struct {
+	Name  string        // of the test
+	Argv  []string      // paths in the guest
+	Limit time.Duration // how long it may take
+}
+
+// maxConsole bounds the boot log kept with a result.
+const maxConsole = 64 << 10
+
+// infraTries is how often a run is tried that ends as infra. A third failure
+// in a row is no accident.
+const infraTries = 3
+
+// Booted is a kernel that reached the agent. Every Run gets a guest of its own.
+type Booted struct {
+	Hello agentproto.Hello
+
+	lab      *Lab
+	opts     qemu.Options
+	snapshot *qemu.Snapshot // nil: boot for every run
+}
+
+// Boot starts the kernel once. A kernel that does not come up is a Boot with a
+// reason and a nil *Booted, not an error.
+func (l *Lab) Boot(ctx context.Context, k kernel.Kernel, m kernel.Machine) (*Booted, kernel.Boot, error) {
+	var b *Booted
+	var boot kernel.Boot
+	var err error
+	// Once more before a kernel is blamed: a loaded host can starve a guest.
+	for range 2 {
+		b, boot, err = l.boot(ctx, k, m)
+		if err == nil && boot.Status == kernel.BootOK || ctx.Err() != nil {
+			break
+		}
+		l.Log.Info("boot failed, once more", zap.String("kernel", k.Release), zap.String("reason", boot.Reason), zap.Error(err))
+	}
+	return b, boot, err
+}
+
+func (l *Lab) boot(ctx context.Context, k kernel.Kernel, m kernel.Machine) (*Booted, kernel.Boot, error) {
+	start := time.Now()
+	opts := qemu.Options{
+		Owner: l.Owner, Binary: l.QEMU, Accel: l.Accel, Machine: m, Kernel: k.Image, Initrd: l.Image,
+		Append: fmt.Sprintf("kbisect.swap_mib=%d", m.SwapMiB),
+	}
+	if !l.NoFork {
+		ram, err := qemu.NewRAM(m.MemoryMiB)
+		if err != nil {
+			return nil, kernel.Boot{}, err
+		}
+		opts.RAM = ram
+	}
+	b := &Booted{lab: l, opts: opts}
+	boot, err := b.start(ctx, k)
+	boot.Seconds = time.Since(start).Seconds()
+	if err != nil || boot.Status != kernel.BootOK {
+		b.Close()
+		return nil, boot, err
+	}
+	return b, boot, nil
+}
+
+// start boots the template guest, checks that it is the right kernel, and takes
+// the snapshot.
+func (b *Booted) start(ctx context.Context, k kernel.Kernel) (kernel.Boot, error) {
+	vm, err := qemu.Start(ctx, b.opts)
+	if err != nil {
+		return kernel.Boot{}, fmt.Errorf("boot: %w", err)
+	}
+	defer vm.Kill()
+	s := guest.New(machine(vm), b.lab.Limits)
+	defer s.Close()
+	boot := kernel.Boot{Status: kernel.BootOK}
+	b.Hello, err = s.Hello(ctx)
+	boot.Release = b.Hello.Release
+	log := vm.Console.Bytes()
+	boot.Console = console.Clean(log, maxConsole)
+	if found := console.Scan(log); len(found) > 0 {
+		boot.Signature = found[0].Signature
+		boot.Reason = "during boot: " + found[0].Signature.Title
+	}
+	var refused *guest.BootError
+	switch {
+	case errors.As(err, &refused) && refused.Infra:
+		return boot, err
+	case errors.As(err, &refused):
+		boot.Status = kernel.BootFailed
+		if said := agentSaid(log); said != "" {
+			boot.Reason = said // it knows what is missing
+		} else if boot.Reason == "" {
+			boot.Reason = refused.Reason
+		}
+		return boot, nil
+	case err != nil:
+		return boot, err
+	}
+	for _, p := range b.Hello.Problems {
+		b.lab.Log.Warn("the guest lacks something; tests that need it will skip", zap.String("problem", p))
+	}
+	if got := b.Hello.ConfigDigest; k.ConfigDigest != "" && got != "" && got != k.ConfigDigest {
+		return boot, fmt.Errorf("boot: the guest runs another configuration (%.12s) than the one that was built (%.12s)", got, k.ConfigDigest)
+	}
+	if b.opts.RAM == nil {
+		return boot, nil
+	}
+	if b.snapshot, err = vm.Snapshot(); err != nil {
+		b.lab.Log.Warn("no snapshot, every run boots a guest of its own", zap.Error(err))
+		_ = b.opts.RAM.Close()
+		b.opts.RAM = nil
+	}
+	return boot, nil
+}
+
+// agentSaid is what the agent wrote to the console before it gave up.
+func agentSaid(log []byte) string {
+	i := bytes.LastIndex(log, []byte("kbisect agent: "))
+	if i < 0 {
+		return ""
+	}
+	line, _, _ := bytes.Cut(log[i:], []byte("\n"))
+	return console.Clean(bytes.TrimSpace(line), 300)
+}
+
+// Close releases the snapshot and its memory.
+func (b *Booted) Close() {
+	if b.snapshot != nil {
+		_ = b.snapshot.Close()
+	}
+	if b.opts.RAM != nil {
+		_ = b.opts.RAM.Close()
+	}
+}
+
+// Run executes p in a fresh guest and judges what was seen.
+func (b *Booted) Run(ctx context.Context, p Program) (kernel.Run, error) {
+	var run kernel.Run
+	for range infraTries {
+		e, err := b.execute(ctx, p)
+		if ctx.Err() != nil {
+			return run, ctx.Err()
+		}
+		if err != nil {
+			run = kernel.Run{Test: p.Name, Outcome: kernel.Infra, Reason: err.Error()}
+		} else {
+			run = verdict.Classify(p.Name, e)
+		}
+		if run.Outcome != kernel.Infra {
+			break
+		}
+		b.lab.Log.Info("run ended as infra", zap.String("test", p.Name), zap.String("reason", run.Reason))
+	}
+	return run, nil
+}
+
+func (b *Booted) execute(ctx context.Context, p Program) (verdict.Evidence, error) {
+	vm, s, err := b.fresh(ctx)
+	if err != nil {
+		return verdict.Evidence{}, err
+	}
+	defer vm.Kill()
+	defer s.Close()
+	return s.Run(ctx, p.Argv, p.Limit)
+}
+
+// fresh gives a guest that has run nothing yet.
+func (b *Booted) fresh(ctx context.Context) (*qemu.VM, *guest.Session, error) {
+	if b.snapshot != nil {
+		vm, err := b.snapshot.Fork(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		return vm, guest.New(machine(vm), b.lab.Limits), nil
+	}
+	vm, err := qemu.Start(ctx, b.opts)
+	if err != nil {
+		return nil, nil, err
+	}
+	s := guest.New(machine(vm), b.lab.Limits)
+	if _, err := s.Hello(ctx); err != nil {
+		s.Close()
+		vm.Kill()
+		return nil, nil, err
+	}
+	return vm, s, nil
+}
+
+func machine(vm *qemu.VM) guest.Machine {
+	return guest.Machine{
+		Agent: vm.Agent, Console: vm.Console, Exited: vm.Exited(),
+		End: func() (string, bool, string) {
+			e := vm.End()
+			return e.Reason, e.Panicked, e.Stderr
+		},
+	}
+}
+
+// WriteImage stores an initramfs where QEMU can read it.
+func WriteImage(path string, image []byte) error {
+	if err := os.WriteFile(path+".new", image, 0o644); err != nil {
+		return fmt.Errorf("guest image: %w", err)
+	}
+	return os.Rename(path+".new", path)
+}

@@ -1,0 +1,73 @@
+package store
+
+import (
+	"sync"
+	"testing"
+
+	"github.com/kernel-bisect/kbisect/internal/kernel"
+)
+
+// `report` reads the record while a `bisect` in another process writes it. The
+// reader sees whole runs, in order, and never fewer than before.
+func TestReadWhileAnotherConnectionWrites(t *testing.T) {
+	dir := t.TempDir()
+	writer, reader := open(t, dir), open(t, dir)
+	ok(t, writer.NewJob(t.Context(), "j", "check", nil))
+	const n = 100
+	done := make(chan error, 1)
+	go func() {
+		for range n {
+			if err := writer.AppendRun(t.Context(), "j", "cell", kernel.Run{Outcome: kernel.Pass, Console: "console"}); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	seen := 0
+	for writing := true; writing; {
+		select {
+		case err := <-done:
+			ok(t, err)
+			writing = false
+		default:
+		}
+		rs := runs(t, reader, "cell", "")
+		if len(rs) < seen {
+			t.Fatalf("%d runs, and before %d", len(rs), seen)
+		}
+		for _, r := range rs {
+			if r.Console != "console" {
+				t.Fatalf("a half run: %+v", r)
+			}
+		}
+		seen = len(rs)
+	}
+	if seen != n {
+		t.Errorf("%d runs at the end, want %d", seen, n)
+	}
+}
+
+// Several processes, and several goroutines of each, write: all runs arrive.
+func TestWritersWaitForEachOther(t *testing.T) {
+	dir := t.TempDir()
+	stores := []*Store{open(t, dir), open(t, dir)}
+	ok(t, stores[0].NewJob(t.Context(), "j", "check", nil))
+	var wg sync.WaitGroup
+	const each = 25
+	for i := range 4 {
+		wg.Go(func() {
+			s := stores[i%len(stores)]
+			for range each {
+				if err := s.AppendRun(t.Context(), "j", "cell", kernel.Run{Outcome: kernel.Pass, Output: "x"}); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if got := len(runs(t, stores[0], "cell", "")); got != 4*each {
+		t.Errorf("%d runs, want %d", got, 4*each)
+	}
+}
