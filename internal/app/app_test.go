@@ -1,0 +1,140 @@
+package app
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"os/exec"
+	"strconv"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/kernel-bisect/kbisect/internal/kernel"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"orchestrator": func() { os.Exit(Main(os.Args[1:], os.Stdout, os.Stderr)) },
+	})
+}
+
+// TestScripts runs testdata/*.txtar. Their command `status N CMD…` runs a
+// command, expects its exit status, and writes its streams to the files
+// stdout and stderr.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("KBISECT_HOME", e.WorkDir+"/home")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": expectStatus},
+	})
+}
+
+func expectStatus(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: status N command")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	path := args[1]
+	if p, err := exec.LookPath(path); err == nil {
+		path = p
+	}
+	cmd := exec.Command(path, args[2:]...)
+	cmd.Dir = ts.Getenv("WORK")
+	for _, v := range []string{"PATH", "KBISECT_HOME", "HOME", "TESTSCRIPT_COMMAND"} {
+		cmd.Env = append(cmd.Env, v+"="+ts.Getenv(v))
+	}
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err = cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		ts.Check(err)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs("stdout"), stdout.Bytes(), 0o644))
+	ts.Check(os.WriteFile(ts.MkAbs("stderr"), stderr.Bytes(), 0o644))
+	if got := cmd.ProcessState.ExitCode(); got != want {
+		ts.Fatalf("%v: status %d, want %d\nstdout: %s\nstderr: %s", args[1:], got, want, stdout.String(), stderr.String())
+	}
+}
+
+func TestStepStatus(t *testing.T) {
+	v := func(vs ...kernel.Verdict) (ts []kernel.TestResult) {
+		for _, x := range vs {
+			ts = append(ts, kernel.TestResult{Verdict: x})
+		}
+		return ts
+	}
+	for _, c := range []struct {
+		tests []kernel.TestResult
+		want  int
+	}{
+		{v(kernel.Good, kernel.Good), stepGood},
+		{v(kernel.Good, kernel.Skipped), stepGood},
+		{v(kernel.Skipped, kernel.Skipped), stepSkip}, // skip is not pass
+		{v(kernel.Good, kernel.Inconclusive), stepSkip},
+		{v(kernel.Untestable), stepSkip},
+		{v(kernel.Inconclusive, kernel.Bad, kernel.Good), stepBad},
+		{nil, stepSkip},
+	} {
+		if got := stepStatus(c.tests); got != c.want {
+			t.Errorf("%v: %d, want %d", c.tests, got, c.want)
+		}
+	}
+}
+
+func TestMatches(t *testing.T) {
+	for _, c := range []struct {
+		glob, name string
+		want       bool
+	}{
+		{"cow/*", "cow/fork-basic/base", true},
+		{"cow/*/thp-pmd", "cow/fork-basic/thp-pmd", true},
+		{"cow/*/thp-pmd", "cow/fork-basic/base", false},
+		{"cow/fork-basic/base", "cow/fork-basic/base", true},
+		{"cow/fork-basic", "cow/fork-basic/base", false},
+		{"cow/fork.basic/base", "cow/fork-basic/base", false}, // a dot is a dot
+		{"cow/fork-basic/bas?", "cow/fork-basic/base", true},
+		{"[", "cow/fork-basic/base", false},
+	} {
+		if got := matches(c.glob, c.name); got != c.want {
+			t.Errorf("%q %q: %v", c.glob, c.name, got)
+		}
+	}
+}
+
+func TestSeriesRange(t *testing.T) {
+	for _, c := range []struct {
+		args       []string
+		mbox, base string
+		want       revRange
+		ok         bool
+	}{
+		{[]string{"a..b"}, "", "", revRange{base: "a", head: "b"}, true},
+		{[]string{"a.."}, "", "", revRange{base: "a", head: "HEAD"}, true},
+		{[]string{"..b"}, "", "", revRange{}, false},
+		{[]string{"a...b"}, "", "", revRange{}, false},
+		{[]string{"a"}, "", "", revRange{}, false},
+		{nil, "", "", revRange{}, false},
+		{nil, "m", "a", revRange{base: "a", mbox: "m"}, true},
+		{nil, "m", "", revRange{}, false},
+		{[]string{"a..b"}, "m", "a", revRange{}, false},
+	} {
+		got, err := seriesRange(c.args, c.mbox, c.base)
+		if (err == nil) != c.ok || got != c.want {
+			t.Errorf("%v %q %q: %+v, %v", c.args, c.mbox, c.base, got, err)
+		}
+	}
+}
+
+func TestCommandLineCanBePasted(t *testing.T) {
+	o := options{args: []string{"series", "--test", "cow/*", "it's", "", "a..b"}}
+	want := `orchestrator series --test 'cow/*' 'it'\''s' '' a..b`
+	if got := o.commandLine(); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}

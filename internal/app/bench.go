@@ -1,0 +1,198 @@
+package app
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/kernel-bisect/kbisect/internal/gitrepo"
+	"github.com/kernel-bisect/kbisect/internal/guest"
+	"github.com/kernel-bisect/kbisect/internal/imagecache"
+	"github.com/kernel-bisect/kbisect/internal/job"
+	"github.com/kernel-bisect/kbisect/internal/kbuild"
+	"github.com/kernel-bisect/kbisect/internal/kernel"
+	"github.com/kernel-bisect/kbisect/internal/qemu"
+	"github.com/kernel-bisect/kbisect/internal/runner"
+	"github.com/kernel-bisect/kbisect/vmimage"
+)
+
+// qemuBinary is what a guest of the native architecture runs under.
+const qemuBinary = "qemu-system-x86_64"
+
+// buildTimeout bounds one build. A slim kernel takes minutes, a distribution
+// configuration an hour.
+const buildTimeout = 2 * time.Hour
+
+// request is what a job was asked for, whole: it is stored with the job, and a
+// job resumes from it.
+type request struct {
+	Kind       string           `json:"kind"`
+	Command    string           `json:"command"`
+	Profile    string           `json:"profile"`
+	Kconfig    []kbuildFragment `json:"kconfig,omitempty"`
+	Repo       string           `json:"repo,omitempty"`
+	Base       string           `json:"base,omitempty"` // object ids, so that moving branches do not matter
+	Head       string           `json:"head,omitempty"`
+	Kernel     string           `json:"kernel,omitempty"` // path of a ready image
+	Tests      []string         `json:"tests,omitempty"`
+	Files      []vmimage.File   `json:"files,omitempty"` // what the user brings into the guest
+	Program    *runner.Program  `json:"program,omitempty"`
+	Runs       int              `json:"runs,omitempty"`
+	Confidence float64          `json:"confidence,omitempty"`
+	Fresh      bool             `json:"fresh,omitempty"`
+	NoSandbox  bool             `json:"no_sandbox,omitempty"`
+	BootPerRun bool             `json:"boot_per_run,omitempty"`
+}
+
+type kbuildFragment = kbuild.Fragment
+
+// bench is everything a job needs, wired.
+type bench struct {
+	ws      *workspace
+	id      string
+	req     request
+	profile kernel.Profile
+	lab     *job.Lab
+	host    kernel.Host
+	bar     *progress
+	log     *zap.Logger
+	repo    *gitrepo.Repo // nil for a ready kernel
+	slot    *gitrepo.Worktree
+	started time.Time
+}
+
+// newBench wires a job of an open workspace. repo is nil for a ready kernel.
+func (o *options) newBench(ctx context.Context, ws *workspace, id string, req request, repo *gitrepo.Repo) (*bench, error) {
+	b := &bench{ws: ws, id: id, req: req, repo: repo, log: o.logger(), started: time.Now()}
+	var err error
+	if b.profile, err = profileOf(req.Profile); err != nil {
+		return nil, err
+	}
+	image, digest, err := guestImage(ws.cache, req.Files)
+	if err != nil {
+		return nil, err
+	}
+	qemuPath, err := exec.LookPath(qemuBinary)
+	if err != nil {
+		return nil, fmt.Errorf("%s is not installed: deploy/install-deps installs it (see `orchestrator doctor`)", qemuBinary)
+	}
+	accel, err := qemu.ChooseAccel(ctx, ws.data, qemuPath, filepath.Join(ws.cache, "accel.json"), false)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range accel.Trials {
+		if t.Error != "" {
+			b.log.Info("accelerator of no use here", zap.String("accelerator", t.Accel), zap.String("seen", t.Error))
+		}
+	}
+	b.bar = o.newProgress()
+	b.host = kernel.Host{CPUs: runtime.NumCPU(), QEMU: accel.QEMU, Accelerator: accel.Accel, Compiler: kbuild.Compiler(ctx), Guest: digest}
+	lab := &runner.Lab{Owner: ws.data, QEMU: qemuPath, Accel: accel.Accel, Image: image, Limits: guest.DefaultLimits, Log: b.log, NoFork: req.BootPerRun}
+	b.lab = &job.Lab{
+		Job: id, Record: ws.store, Fresh: req.Fresh, Notify: b.bar.notify,
+		Setting: setting(b.profile.Machine, accel, digest),
+		Boot: func(ctx context.Context, k kernel.Kernel) (job.Bench, kernel.Boot, error) {
+			booted, boot, err := lab.Boot(ctx, k, b.profile.Machine)
+			if booted == nil { // not a *Booted in an interface
+				return nil, boot, err
+			}
+			return booted, boot, err
+		},
+	}
+	if repo == nil {
+		return b, nil
+	}
+	if err := b.addBuilder(ctx, o); err != nil {
+		b.bar.close()
+		return nil, err
+	}
+	return b, nil
+}
+
+// addBuilder wires the build of commits.
+func (b *bench) addBuilder(ctx context.Context, o *options) error {
+	if len(b.profile.Fragments) == 0 {
+		return usagef("profile %s is for ready kernels (check --kernel); to build use another, see `orchestrator list profiles`", b.profile.Name)
+	}
+	if !b.req.NoSandbox {
+		if err := kbuild.CheckSandbox(ctx); err != nil {
+			return fmt.Errorf("the build sandbox does not work here: %w; install bubblewrap and allow user namespaces, or pass --no-sandbox for sources you trust", err)
+		}
+	}
+	frags, err := fragments(b.profile, b.req.Kconfig)
+	if err != nil {
+		return err
+	}
+	cache, err := imagecache.Open(filepath.Join(b.ws.cache, "kernels"))
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(b.ws.cache, "slots", b.repo.ID())
+	b.slot = b.repo.Worktree(filepath.Join(dir, "src"))
+	objects := filepath.Join(dir, "obj-"+b.profile.Name)
+	if b.req.NoSandbox {
+		// Its compiler commands have other paths: it would invalidate every
+		// object of the sandboxed tree.
+		objects += "-unsandboxed"
+	}
+	builder := &kbuild.Builder{
+		Owner: b.ws.data, Source: b.slot, Objects: objects, Cache: cache,
+		Fragments: frags, Jobs: o.jobs, Timeout: buildTimeout, Sandbox: !b.req.NoSandbox, Log: b.log, Progress: b.bar.building,
+	}
+	b.lab.Build = builder.Build
+	return nil
+}
+
+// close ends the progress line.
+func (b *bench) close() { b.bar.close() }
+
+// save stores the job's result so far.
+func (b *bench) save(ctx context.Context, status string, result any) error {
+	text, err := json.Marshal(result)
+	if err != nil {
+		return err
+	}
+	// The end of a job is recorded even when it was cancelled.
+	return b.ws.store.SaveJob(context.WithoutCancel(ctx), b.id, status, text)
+}
+
+// guestImage writes the initramfs with the user's files into the cache and
+// returns its path and digest.
+func guestImage(cache string, files []vmimage.File) (path, digest string, err error) {
+	image, err := vmimage.Image()
+	if err != nil {
+		return "", "", err
+	}
+	if image, err = vmimage.Append(image, files); err != nil {
+		return "", "", err
+	}
+	sum := sha256.Sum256(image)
+	digest = hex.EncodeToString(sum[:])
+	path = filepath.Join(cache, "images", digest[:16]+".cpio")
+	if old, err := os.ReadFile(path); err == nil && sha256.Sum256(old) == sum {
+		return path, digest, nil
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return "", "", fmt.Errorf("guest image: %w", err)
+	}
+	return path, digest, runner.WriteImage(path, image)
+}
+
+// setting digests what may influence a run besides kernel and program.
+func setting(m kernel.Machine, accel qemu.Choice, image string) string {
+	text, _ := json.Marshal(struct {
+		Machine                      kernel.Machine
+		Accel, QEMU, BootArgs, Image string
+	}{m, accel.Accel, accel.QEMU, qemu.BootArgs, image})
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}

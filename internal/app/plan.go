@@ -1,0 +1,239 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kernel-bisect/kbisect/internal/job"
+	"github.com/kernel-bisect/kbisect/internal/kconfig"
+	"github.com/kernel-bisect/kbisect/internal/kernel"
+	"github.com/kernel-bisect/kbisect/internal/leash"
+	"github.com/kernel-bisect/kbisect/internal/runner"
+	"github.com/kernel-bisect/kbisect/kconfigs"
+	"github.com/kernel-bisect/kbisect/vmimage"
+)
+
+// planFlags say what to run on which kind of kernel.
+type planFlags struct {
+	profile         string
+	kconfig         []string
+	tests           []string
+	program, script string
+	testTimeout     time.Duration
+	runs            int
+	fresh           bool
+	noSandbox       bool
+	bootPerRun      bool
+}
+
+func (p *planFlags) register(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&p.profile, "profile", kconfigs.Profiles()[0].Name, "kernel configuration and machine, see list profiles")
+	f.StringArrayVar(&p.kconfig, "kconfig", nil, "further config fragment `file`, every symbol of which must take effect; repeatable")
+	f.StringVar(&p.program, "program", "", "run this `file` in the guest instead: a C source or a static executable")
+	f.StringVar(&p.script, "script", "", "run this shell script `file` in the guest instead")
+	f.DurationVar(&p.testTimeout, "test-timeout", time.Minute, "time limit of --program or --script")
+	f.BoolVar(&p.fresh, "fresh", false, "make every run anew instead of using recorded ones of the same kernel")
+	f.BoolVar(&p.noSandbox, "no-sandbox", false, "run make unprotected; for sources you trust, where bubblewrap cannot work")
+	f.BoolVar(&p.bootPerRun, "boot-per-run", false, "boot a guest for every run instead of forking it from a snapshot (slow)")
+}
+
+func (p *planFlags) registerTests(cmd *cobra.Command) {
+	cmd.Flags().StringArrayVar(&p.tests, "test", nil, "test name or `glob`, see list tests; repeatable (default: the profile's tests)")
+	// Two clean runs put a verdict above 95 %.
+	cmd.Flags().IntVar(&p.runs, "runs", 2, "runs of each test at least; more are made while they disagree")
+}
+
+// request checks the flags and starts a request from them.
+func (p *planFlags) request(ctx context.Context, o *options, kind string) (request, error) {
+	r := request{Kind: kind, Command: o.commandLine(), Profile: p.profile, Tests: p.tests, Runs: p.runs, Fresh: p.fresh, NoSandbox: p.noSandbox, BootPerRun: p.bootPerRun}
+	if _, err := profileOf(p.profile); err != nil {
+		return r, err
+	}
+	if p.runs < 1 || p.runs > 10000 {
+		return r, usagef("--runs %d: 1 to 10000", p.runs)
+	}
+	for _, file := range p.kconfig {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return r, usagef("--kconfig %v", err)
+		}
+		name := filepath.Base(file)
+		if _, err := kconfig.ParseFragment(name, text); err != nil {
+			return r, usagef("--kconfig %v", err)
+		}
+		r.Kconfig = append(r.Kconfig, kbuildFragment{Name: name, Text: text})
+	}
+	if p.program == "" && p.script == "" {
+		return r, nil
+	}
+	if p.program != "" && p.script != "" || len(p.tests) > 0 {
+		return r, usagef("--test, --program and --script exclude each other")
+	}
+	return r, p.bring(ctx, o, &r)
+}
+
+// bring adds the user's program or script to the request.
+func (p *planFlags) bring(ctx context.Context, o *options, r *request) error {
+	file, kind := p.program, "program"
+	if p.script != "" {
+		file, kind = p.script, "script"
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return usagef("--%s %v", kind, err)
+	}
+	base := filepath.Base(file)
+	if kind == "program" && strings.HasSuffix(base, ".c") {
+		base = strings.TrimSuffix(base, ".c")
+		if data, err = o.compile(ctx, file); err != nil {
+			return err
+		}
+	}
+	if !regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`).MatchString(base) {
+		return usagef("--%s %s: the file's name must be made of letters, digits, dots, dashes", kind, file)
+	}
+	path := vmimage.UserDir + "/" + base
+	argv := []string{path}
+	if kind == "script" && !strings.HasPrefix(string(data), "#!") {
+		argv = []string{"/bin/sh", path}
+	}
+	r.Files = []vmimage.File{{Name: base, Data: data}}
+	r.Program = &runner.Program{Name: kind + "/" + base, Argv: argv, Limit: p.testTimeout}
+	if p.testTimeout < time.Second {
+		return usagef("--test-timeout %s: at least 1s", p.testTimeout)
+	}
+	return nil
+}
+
+// compile turns the user's C source into a static program. Warnings are
+// nobody's error: only a failure is shown.
+func (o *options) compile(ctx context.Context, source string) ([]byte, error) {
+	data, cache, err := o.dirs()
+	if err != nil {
+		return nil, err
+	}
+	// In the cache and under our pid, so that the next start finds what a kill leaves.
+	dir := filepath.Join(cache, compileDir+strconv.Itoa(os.Getpid()))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("compile %s: %w", source, err)
+	}
+	defer os.RemoveAll(dir)
+	out := filepath.Join(dir, "program")
+	cmd := leash.Command(ctx, data, append(os.Environ(), "TMPDIR="+dir), "gcc", "-O1", "-Wall", "-pthread", "-static", "-o", out, source)
+	msg, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit) && ctx.Err() == nil:
+		return nil, usagef("--program %s does not compile: %s", source, firstError(string(msg)))
+	case err != nil:
+		return nil, fmt.Errorf("compile %s: %w", source, err)
+	}
+	return os.ReadFile(out)
+}
+
+func firstError(msg string) string {
+	for line := range strings.Lines(msg) {
+		if strings.Contains(line, "error") || strings.Contains(line, "undefined") {
+			return strings.TrimSpace(line)
+		}
+	}
+	return strings.TrimSpace(msg)
+}
+
+// programs are what the request wants run, in the order of the list.
+func (r request) programs() ([]runner.Program, error) {
+	if r.Program != nil {
+		return []runner.Program{*r.Program}, nil
+	}
+	tests, err := vmimage.Tests()
+	if err != nil {
+		return nil, err
+	}
+	globs := r.Tests
+	if len(globs) == 0 {
+		p, err := profileOf(r.Profile)
+		if err != nil {
+			return nil, err
+		}
+		globs = p.Tests
+	}
+	picked := map[string]bool{}
+	for _, g := range globs {
+		found := false
+		for _, t := range tests {
+			if matches(g, t.Name) {
+				picked[t.Name], found = true, true
+			}
+		}
+		if !found {
+			return nil, usagef("--test %s: matches no test (see `orchestrator list tests`)", g)
+		}
+	}
+	var out []runner.Program
+	for _, t := range tests {
+		if picked[t.Name] {
+			out = append(out, programOf(t))
+		}
+	}
+	return out, nil
+}
+
+func programOf(t kernel.Test) runner.Program {
+	return runner.Program{Name: t.Name, Argv: []string{vmimage.ReproducerPath, t.Name}, Limit: time.Duration(t.Timeout) * time.Second}
+}
+
+// matches says whether a glob names a test. A star also stands for slashes, so
+// that cow/* is all of cow.
+func matches(glob, name string) bool {
+	re := regexp.QuoteMeta(glob)
+	re = strings.ReplaceAll(re, `\*`, ".*")
+	re = strings.ReplaceAll(re, `\?`, ".")
+	ok, _ := regexp.MatchString("^"+re+"$", name)
+	return ok
+}
+
+func (r request) plan() (job.Plan, error) {
+	ps, err := r.programs()
+	return job.Plan{Programs: ps, Runs: r.Runs}, err
+}
+
+func profileOf(name string) (kernel.Profile, error) {
+	p, err := kconfigs.Profile(name)
+	if err != nil {
+		return p, usagef("--profile: %v", err)
+	}
+	return p, nil
+}
+
+// fragments are a profile's own and the user's behind them.
+func fragments(p kernel.Profile, more []kbuildFragment) ([]kbuildFragment, error) {
+	var out []kbuildFragment
+	for _, name := range p.Fragments {
+		text, err := kconfigs.Fragment(name)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, kbuildFragment{Name: name, Text: text})
+	}
+	return append(out, more...), nil
+}
+
+func decodeRequest(text []byte) (request, error) {
+	var r request
+	if err := json.Unmarshal(text, &r); err != nil {
+		return r, fmt.Errorf("stored request: %w", err)
+	}
+	return r, nil
+}

@@ -1,0 +1,231 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kernel-bisect/kbisect/internal/gitrepo"
+	"github.com/kernel-bisect/kbisect/internal/job"
+	"github.com/kernel-bisect/kbisect/internal/kernel"
+	"github.com/kernel-bisect/kbisect/internal/store"
+)
+
+// maxSeries bounds a series: more commits are a range to bisect.
+const maxSeries = 500
+
+func newSeries(o *options) *cobra.Command {
+	var p planFlags
+	var repo, mbox, base, resume string
+	cmd := &cobra.Command{
+		Use:   "series --repo DIR (BASE..HEAD | --mbox FILE --base REV)",
+		Short: "Test every commit of a series",
+		Example: `  orchestrator series --repo ~/linux v6.1..my-branch
+  orchestrator series --repo ~/linux --mbox cow.mbox --base v6.1
+  orchestrator series --resume series-1a2b3c4d`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if resume != "" {
+				return o.resume(cmd, "series", resume, args)
+			}
+			req, err := p.request(cmd.Context(), o, "series")
+			if err != nil {
+				return err
+			}
+			if repo == "" {
+				return usagef("--repo is missing: the kernel's git repository")
+			}
+			if req.Repo, err = filepath.Abs(repo); err != nil {
+				return err
+			}
+			r, err := seriesRange(args, mbox, base)
+			if err != nil {
+				return err
+			}
+			return o.startSeries(cmd.Context(), req, r)
+		},
+	}
+	p.register(cmd)
+	p.registerTests(cmd)
+	f := cmd.Flags()
+	f.StringVar(&repo, "repo", "", "the kernel's git repository `directory`; only read, never changed")
+	f.StringVar(&mbox, "mbox", "", "patches to apply, in a mailbox `file`")
+	f.StringVar(&base, "base", "", "commit that the mailbox applies to")
+	f.StringVar(&resume, "resume", "", "go on with an interrupted series by its `id`")
+	return cmd
+}
+
+// revRange is what the user gave: two revisions, or a mailbox and its base.
+type revRange struct{ base, head, mbox string }
+
+func seriesRange(args []string, mbox, base string) (revRange, error) {
+	switch {
+	case mbox != "" && len(args) > 0:
+		return revRange{}, usagef("BASE..HEAD and --mbox exclude each other")
+	case mbox != "" && base == "":
+		return revRange{}, usagef("--mbox needs --base: the commit it applies to")
+	case mbox != "":
+		return revRange{base: base, mbox: mbox}, nil
+	case len(args) == 0:
+		return revRange{}, usagef("which commits? BASE..HEAD, or --mbox FILE --base REV")
+	}
+	b, h, ok := strings.Cut(args[0], "..")
+	if !ok || b == "" || strings.HasPrefix(h, ".") {
+		return revRange{}, usagef("%s: not a range; write BASE..HEAD", args[0])
+	}
+	if h == "" {
+		h = "HEAD"
+	}
+	return revRange{base: b, head: h}, nil
+}
+
+// startSeries finds the commits, records the job and carries it out.
+func (o *options) startSeries(ctx context.Context, req request, r revRange) error {
+	ctx, cancel := o.limit(ctx)
+	defer cancel()
+	if _, err := req.plan(); err != nil {
+		return err
+	}
+	ws, err := o.openWorkspace(ctx)
+	if err != nil {
+		return err
+	}
+	defer ws.close()
+	repo, err := gitrepo.Open(ctx, ws.data, req.Repo)
+	if err != nil {
+		return err
+	}
+	base, err := repo.Resolve(ctx, r.base)
+	if err != nil {
+		return err
+	}
+	if err := repo.CheckKernel(ctx, base); err != nil {
+		return err
+	}
+	req.Base = base.SHA
+	if r.mbox != "" {
+		req.Head, err = o.applyMbox(ctx, ws, repo, base, r.mbox)
+	} else {
+		req.Head, err = seriesHead(ctx, repo, base, r)
+	}
+	if err != nil {
+		return err
+	}
+	id, err := ws.newJob(ctx, req)
+	if err != nil {
+		return err
+	}
+	return o.runSeries(ctx, ws, id, req)
+}
+
+// applyMbox applies the mails in the build slot's worktree.
+func (o *options) applyMbox(ctx context.Context, ws *workspace, repo *gitrepo.Repo, base kernel.Commit, mbox string) (string, error) {
+	slot := repo.Worktree(filepath.Join(ws.cache, "slots", repo.ID(), "src"))
+	commits, err := slot.ApplyMbox(ctx, base.SHA, mbox)
+	var ae *gitrepo.ApplyError
+	if errors.As(err, &ae) {
+		return "", fmt.Errorf("%s on %s: %w", mbox, base.Short(), err)
+	}
+	if err != nil {
+		return "", err
+	}
+	return commits[len(commits)-1].SHA, nil
+}
+
+func seriesHead(ctx context.Context, repo *gitrepo.Repo, base kernel.Commit, r revRange) (string, error) {
+	head, err := repo.Resolve(ctx, r.head)
+	if err != nil {
+		return "", err
+	}
+	ok, err := repo.IsAncestor(ctx, base.SHA, head.SHA)
+	if err != nil {
+		return "", err
+	}
+	if !ok {
+		hint := "their histories are unrelated"
+		if mb, err := repo.MergeBase(ctx, base.SHA, head.SHA); err == nil && mb != "" {
+			hint = "did you mean " + kernel.Abbrev(mb) + ".." + r.head + " (their merge base)?"
+		}
+		return "", usagef("%s..%s: %s is not an ancestor of %s; %s", r.base, r.head, r.base, r.head, hint)
+	}
+	return head.SHA, nil
+}
+
+// runSeries carries out a recorded series.
+func (o *options) runSeries(ctx context.Context, ws *workspace, id string, req request) error {
+	repo, err := gitrepo.Open(ctx, ws.data, req.Repo)
+	if err != nil {
+		return err
+	}
+	base, err := repo.Commit(ctx, req.Base)
+	if err != nil {
+		return err
+	}
+	commits, err := repo.Range(ctx, req.Base, req.Head)
+	if err != nil {
+		return err
+	}
+	switch {
+	case len(commits) == 0:
+		return usagef("%s..%s: no commits", base.Short(), kernel.Abbrev(req.Head))
+	case len(commits) > maxSeries:
+		return usagef("%d commits are no series (at most %d); to find one commit use bisect", len(commits), maxSeries)
+	}
+	plan, err := req.plan()
+	if err != nil {
+		return err
+	}
+	b, err := o.newBench(ctx, ws, id, req, repo)
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	res := &kernel.SeriesResult{Schema: "kbisect/series/v1", ID: id, Status: store.Interrupted, Profile: b.profile.Name, Host: b.host, Command: req.Command, Started: b.started}
+	jobErr := b.lab.Series(ctx, base, commits, plan, res, func() {
+		res.Seconds = time.Since(b.started).Seconds()
+		_ = b.save(ctx, store.Running, res)
+	})
+	if jobErr == nil {
+		res.Status = store.Done
+		jobErr = refusedBase(res)
+	}
+	res.Seconds = time.Since(b.started).Seconds()
+	if err := b.save(ctx, res.Status, res); err != nil {
+		return err
+	}
+	b.close() // the progress line must not stand in the report
+	if jobErr != nil {
+		if res.BaseRow != nil && ctx.Err() != nil {
+			_ = o.emit(res) // what there is
+		}
+		return b.interrupted(ctx, jobErr)
+	}
+	if err := o.emit(res); err != nil {
+		return err
+	}
+	o.sayReport(id)
+	return seriesStatus(res)
+}
+
+// refusedBase: a configuration that the base does not take is the user's to mend.
+func refusedBase(res *kernel.SeriesResult) error {
+	if b := res.BaseRow.Build; b.Status == kernel.BuildRefused {
+		return &job.RefusedError{Commit: res.Base.Short(), Reason: b.Error}
+	}
+	return nil
+}
+
+// seriesStatus: 1 with a bad verdict, 3 when a test of a commit stayed
+// undecided or could not be tried.
+func seriesStatus(res *kernel.SeriesResult) error {
+	var all []kernel.TestResult
+	for _, row := range res.Commits {
+		all = append(all, row.Tests...)
+	}
+	return checkStatus(all)
+}
