@@ -1,0 +1,66 @@
+# kbisect. `make` builds; `make help` lists the rest.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := build
+
+GO       ?= go
+BIN      := bin
+EMBEDDED := vmimage/embedded
+TOOLS    := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kbisect-tools
+GOLANGCI := $(TOOLS)/golangci-lint-v2.15.0
+BUSYBOX  ?= $(shell command -v busybox)
+GOFILES  := $(shell find cmd internal kconfigs vmimage -name '*.go' -not -name '*_test.go')
+REPRO    := $(wildcard vmimage/reproducers/*.c vmimage/reproducers/*.h vmimage/reproducers/build.sh)
+
+.PHONY: help build deps test unit lint e2e demo versions clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+build: $(BIN)/orchestrator ## build bin/orchestrator, one file with the guest image inside
+
+$(BIN)/orchestrator: $(GOFILES) go.mod go.sum $(EMBEDDED)/image.cpio.zst $(wildcard kconfigs/*.config internal/store/migrations/*.sql)
+	$(GO) build -trimpath -o $@ ./cmd/orchestrator
+
+$(BIN)/guest-agent: $(wildcard cmd/guest-agent/*.go internal/agent/*.go internal/agentproto/*.go) go.mod
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w -buildid=' -o $@ ./cmd/guest-agent
+
+$(BIN)/repro: $(REPRO)
+	@mkdir -p $(BIN)
+	sh vmimage/reproducers/build.sh $@
+
+$(EMBEDDED)/image.cpio.zst: $(BIN)/guest-agent $(BIN)/repro $(wildcard vmimage/*.go vmimage/mkimage/*.go)
+	@test -n "$(BUSYBOX)" || { echo "make: busybox is missing: run deploy/install-deps" >&2; exit 1; }
+	$(GO) run ./vmimage/mkimage -agent $(BIN)/guest-agent -repro $(BIN)/repro -busybox $(BUSYBOX) -out $(EMBEDDED)
+
+deps: ## install what is missing (as root; otherwise print the command)
+	@deploy/install-deps
+
+test: deps build ## everything: gofmt, vet, lint, unit tests with -race, e2e on real kernels
+	@tests/run-all
+
+unit: ## unit tests only: no root, no network, no QEMU
+	$(GO) test -race ./...
+
+lint: $(GOLANGCI) ## gofmt, go vet and golangci-lint
+	@out=$$(gofmt -l cmd internal kconfigs vmimage tests); test -z "$$out" || { echo "gofmt: $$out" >&2; exit 1; }
+	$(GO) vet ./...
+	$(GO) vet -tags e2e ./tests/...
+	$(GOLANGCI) run ./...
+
+$(GOLANGCI):
+	@mkdir -p $(TOOLS)
+	GOFLAGS= GOBIN=$(TOOLS) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+	mv $(TOOLS)/golangci-lint $@
+
+e2e: build ## real git, real kernels, real QEMU
+	$(GO) test -tags e2e -count=1 -timeout 80m -v ./tests/...
+
+versions: build ## build and boot the profiles on 5.10, 6.1, 6.12 and 7.3 (an hour)
+	@tests/versions
+
+demo: deps build ## the main job: a planted series tested and bisected on a real kernel
+	@tests/demo
+
+clean: ## remove what make built; caches stay
+	rm -rf $(BIN) $(EMBEDDED)/image.cpio.zst $(EMBEDDED)/tests.json

@@ -1,0 +1,126 @@
+//go:build e2e
+
+package tests
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/kernel-bisect/kbisect/internal/kernel"
+)
+
+func checkFound(t *testing.T, res kernel.BisectResult) {
+	t.Helper()
+	if res.Status != kernel.Found || res.Culprit == nil || res.Culprit.Subject != plantedSubject {
+		t.Fatalf("%s: %+v (%s)", res.Status, res.Culprit, res.Reason)
+	}
+	if res.Confidence < 0.99 || res.Confidence > 1 || res.Signature.Kind != "fail" || res.Signature.Title != "missed COW" {
+		t.Errorf("confidence %g, signature %+v", res.Confidence, res.Signature)
+	}
+	verified := false
+	for _, s := range res.Steps {
+		if s.Why == "verification" && s.Runs > 0 {
+			verified = true
+		}
+	}
+	if !verified {
+		t.Error("the parent of the culprit was not verified")
+	}
+}
+
+// The planted commit is named, and so is the one that does not compile, which
+// the search has to go round: it is what halving the whole series meets first.
+func TestBisect(t *testing.T) {
+	res := decode[kernel.BisectResult](t, 0, "bisect", "--repo", seriesRepo, "--good", "base", "--bad", "series", "--test", plantedTest, "--fresh")
+	checkFound(t, res)
+	skipped := false
+	for _, c := range res.Skipped {
+		skipped = skipped || c.Subject == brokenSubject
+	}
+	for _, s := range res.Steps {
+		if s.Subject == brokenSubject && (s.Outcome != "skip" || !strings.Contains(s.Reason, "mm/page_alloc.c")) {
+			t.Errorf("the commit that does not compile: %+v", s)
+		}
+	}
+	if !skipped {
+		t.Errorf("the commit that does not compile was not met: %+v", res.Steps)
+	}
+	text := run(t, "report", res.ID)
+	if text.status != 0 || !strings.Contains(text.stdout, plantedSubject) || !strings.Contains(text.stdout, "Fixes: ") {
+		t.Errorf("report: status %d\n%s", text.status, text.stdout)
+	}
+}
+
+// kill -9 in the middle: nothing outlives the process, and the job goes on to
+// the same answer from the runs it has.
+func TestBisectSurvivesKill(t *testing.T) {
+	guests := 0
+	killWhen(t, func() bool {
+		for _, p := range owned() {
+			if strings.Contains(p, "-incoming") { // a forked guest: runs are being made
+				guests++
+			}
+		}
+		return guests > 20
+	}, "bisect", "--repo", seriesRepo, "--good", "base", "--bad", "series", "--test", plantedTest, "--fresh")
+	waitNone(t)
+	id := ""
+	for line := range strings.Lines(run(t, "report").stdout) {
+		if strings.HasPrefix(line, "bisect-") && id == "" {
+			if id = strings.Fields(line)[0]; !strings.Contains(line, "running") {
+				t.Errorf("a killed job is %q", line)
+			}
+		}
+	}
+	res := decode[kernel.BisectResult](t, 0, "bisect", "--resume", id)
+	checkFound(t, res)
+	if res.ID != id {
+		t.Errorf("resumed as %s, was %s", res.ID, id)
+	}
+}
+
+// A range whose bad end passes and one whose good end fails.
+func TestBisectChecksItsEnds(t *testing.T) {
+	res := decode[kernel.BisectResult](t, 3, "bisect", "--repo", seriesRepo, "--good", "base", "--bad", "series", "--test", "cow/fork-basic/base")
+	if res.Status != kernel.NotReproduced || res.Runs != 60 {
+		t.Errorf("%s after %d runs: %s", res.Status, res.Runs, res.Reason)
+	}
+	res = decode[kernel.BisectResult](t, 3, "bisect", "--repo", seriesRepo, "--good", "series~2", "--bad", "series", "--test", plantedTest)
+	if res.Status != kernel.OlderThanGood {
+		t.Errorf("%s: %s", res.Status, res.Reason)
+	}
+}
+
+// git's own bisection drives `step`, in a bare repository so that nothing is
+// checked out; the commit that does not compile is skipped.
+func TestGitBisectRunStep(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "bare.git")
+	git(t, ".", "clone", "--quiet", "--bare", "--shared", seriesRepo, dir)
+	git(t, dir, "bisect", "start", "--no-checkout", "series", "base")
+	t.Setenv("KBISECT_HOME", home)
+	out := git(t, dir, "bisect", "run", orchestrator, "step", "--repo", dir, "--rev", "BISECT_HEAD", "--test", plantedTest)
+	if !strings.Contains(out, plantedSubject) || !strings.Contains(out, "is the first bad commit") {
+		t.Errorf("git bisect run said:\n%s", out)
+	}
+}
+
+// step ends with 125 where a commit cannot be tested and 128 when we are wrong.
+func TestStepStatus(t *testing.T) {
+	broken := git(t, seriesRepo, "log", "--format=%H", "--fixed-strings", "--grep="+brokenSubject, "-1", "series")
+	for _, c := range []struct {
+		args []string
+		want int
+	}{
+		{[]string{"--rev", "longterm", "--test", plantedTest}, 0},
+		{[]string{"--rev", "series", "--test", plantedTest}, 1},
+		{[]string{"--rev", broken, "--test", plantedTest}, 125},
+		{[]string{"--rev", "base", "--test", "cow/ro-longterm-pin/base"}, 125}, // skips there
+		{[]string{"--rev", "nosuch", "--test", plantedTest}, 128},
+		{[]string{"--rev", "series", "--test", "cow/nosuch"}, 128},
+	} {
+		if r := run(t, append([]string{"step", "--repo", seriesRepo}, c.args...)...); r.status != c.want {
+			t.Errorf("step %v: status %d, want %d\n%s", c.args, r.status, c.want, r.stderr)
+		}
+	}
+}

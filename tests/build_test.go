@@ -1,0 +1,153 @@
+//go:build e2e
+
+package tests
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/kernel-bisect/kbisect/internal/kernel"
+)
+
+// entryOf returns the cache entry of a build.
+func entryOf(t *testing.T, b *kernel.Build) string {
+	t.Helper()
+	if b == nil || b.Log == "" {
+		t.Fatal("no build")
+	}
+	return filepath.Dir(b.Log)
+}
+
+func checkRev(t *testing.T, rev string) kernel.CheckResult {
+	t.Helper()
+	return decode[kernel.CheckResult](t, 0, "check", "--repo", seriesRepo, "--rev", rev, "--test", "cow/fork-basic/base")
+}
+
+// A commit built again, on an object tree that has held another since, gives
+// the same image to the bit.
+func TestSameTreeSameDigest(t *testing.T) {
+	first := checkRev(t, "longterm")
+	checkRev(t, "series~12")
+	if err := os.RemoveAll(entryOf(t, first.Build)); err != nil {
+		t.Fatal(err)
+	}
+	// Another commit in between leaves its objects in the tree.
+	if err := os.RemoveAll(entryOf(t, checkRev(t, "series~1").Build)); err != nil {
+		t.Fatal(err)
+	}
+	other := checkRev(t, "series~1")
+	again := checkRev(t, "longterm")
+	if other.Build.Cached || again.Build.Cached {
+		t.Fatal("not built again")
+	}
+	if again.Kernel.Digest != first.Kernel.Digest || again.Kernel.Digest == other.Kernel.Digest {
+		t.Errorf("digests: first %s, again %s, another commit %s", first.Kernel.Digest, again.Kernel.Digest, other.Kernel.Digest)
+	}
+}
+
+// A disk that fills up during a build is nobody's fault: exit 4, one line, no
+// entry in the cache, and the next build works.
+func TestDiskFull(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("mounting a small file system needs root")
+	}
+	first := checkRev(t, "series~2")
+	entry := entryOf(t, first.Build)
+	if err := os.RemoveAll(entry); err != nil {
+		t.Fatal(err)
+	}
+	objects, _ := filepath.Glob(filepath.Join(home, "cache/slots/*/obj-cow"))
+	if len(objects) == 0 {
+		t.Fatal("no object tree")
+	}
+	var script strings.Builder
+	script.WriteString("set -e\n")
+	for _, o := range objects {
+		script.WriteString("mount -t tmpfs -o size=6m tmpfs '" + o + "'\n")
+	}
+	script.WriteString(`exec "$0" "$@"`)
+	cmd := command(t.Context(), "check", "--repo", seriesRepo, "--rev", "series~2", "--test", "cow/fork-basic/base")
+	sh := exec.Command("sh", append([]string{"-c", script.String()}, cmd.Args...)...)
+	sh.Env = cmd.Env
+	sh.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS, Unshareflags: syscall.CLONE_NEWNS}
+	if r := finish(t, sh); r.status != 4 || !strings.Contains(r.stderr, "disk is full") || strings.Count(strings.TrimSpace(r.stderr), "\n") != 0 {
+		t.Errorf("status %d: %s", r.status, r.stderr)
+	}
+	if _, err := os.Stat(entry); err == nil {
+		t.Error("a half build is in the cache")
+	}
+	if again := checkRev(t, "series~2"); again.Build.Cached || again.Kernel.Digest != first.Kernel.Digest {
+		t.Errorf("after the disk has space again: cached %v, digest %s, was %s", again.Build.Cached, again.Kernel.Digest, first.Kernel.Digest)
+	}
+}
+
+// kill -9 during a build: no make and no compiler outlives it, with the sandbox
+// or without, and the next start builds to the same image.
+func TestKillDuringBuild(t *testing.T) {
+	for _, sandbox := range []string{"", "--no-sandbox"} {
+		first := checkRev(t, "series~3")
+		if err := os.RemoveAll(entryOf(t, first.Build)); err != nil {
+			t.Fatal(err)
+		}
+		args := []string{"check", "--repo", seriesRepo, "--rev", "series~3", "--test", "cow/fork-basic/base"}
+		if sandbox != "" {
+			args = append(args, sandbox)
+		}
+		killWhen(t, func() bool {
+			for _, p := range owned() {
+				if strings.Contains(p, "cc1") || strings.Contains(p, "make") && strings.Contains(p, "bzImage") {
+					return true
+				}
+			}
+			return false
+		}, args...)
+		if sandbox == "" {
+			waitNone(t)
+		}
+		// Without a sandbox the next start sweeps up.
+		again := checkRev(t, "series~3")
+		waitNone(t)
+		if again.Build.Cached || again.Kernel.Digest != first.Kernel.Digest {
+			t.Errorf("%q: cached %v, digest %s, was %s", sandbox, again.Build.Cached, again.Kernel.Digest, first.Kernel.Digest)
+		}
+	}
+}
+
+// --tree tests the files of a directory as they are, here without git; equal
+// files are the same kernel as the commit's.
+func TestTree(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "src")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	archive := exec.Command("sh", "-c", "git -C '"+seriesRepo+"' archive longterm | tar -x -C '"+dir+"'")
+	if out, err := archive.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	res := decode[kernel.CheckResult](t, 0, "check", "--tree", dir, "--test", "cow/fork-basic/base")
+	if want := checkRev(t, "longterm"); !res.Build.Cached || res.Kernel.Digest != want.Kernel.Digest {
+		t.Errorf("cached %v, digest %s, the commit's is %s", res.Build.Cached, res.Kernel.Digest, want.Kernel.Digest)
+	}
+}
+
+// The lists and doctor answer in JSON with their schema.
+func TestListsAndDoctor(t *testing.T) {
+	for schema, args := range map[string][]string{
+		"kbisect/tests/v1":    {"list", "tests"},
+		"kbisect/profiles/v1": {"list", "profiles"},
+		"kbisect/doctor/v1":   {"doctor"},
+		"kbisect/jobs/v1":     {"report"},
+	} {
+		checkRev(t, "longterm") // so that there is a job to list
+		var v struct{ Schema string }
+		r := run(t, append(args, "--format", "json")...)
+		if err := json.Unmarshal([]byte(r.stdout), &v); err != nil || v.Schema != schema || r.status != 0 {
+			t.Errorf("%v: status %d, schema %q, %v", args, r.status, v.Schema, err)
+		}
+	}
+}

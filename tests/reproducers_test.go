@@ -1,0 +1,87 @@
+//go:build e2e
+
+package tests
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/kernel-bisect/kbisect/internal/kernel"
+)
+
+var breaks = regexp.MustCompile(`(?m)^Breaks: (\S+) \((fail|crash|hang)\)$`)
+
+// Every mutant breaks what its patch says, in the way it says, and nothing
+// that it does not touch: the reproducers of each family fail on a broken kernel
+// and pass on the sound one.
+func TestMutants(t *testing.T) {
+	patches, err := filepath.Glob("mutants/6.1/*.patch")
+	if err != nil || len(patches) == 0 {
+		t.Fatal(patches, err)
+	}
+	killed := map[string]bool{}
+	for _, file := range patches {
+		name := strings.TrimSuffix(filepath.Base(file), ".patch")
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Run(name, func(t *testing.T) { checkMutant(t, name, breaks.FindAllStringSubmatch(string(text), -1), killed) })
+	}
+	sound := decode[kernel.CheckResult](t, 0, "check", "--repo", seriesRepo, "--rev", "longterm")
+	for _, tr := range sound.Tests {
+		family := strings.Split(tr.Name, "/")[1]
+		if tr.Verdict != kernel.Good {
+			t.Errorf("sound kernel: %s is %s: %s", tr.Name, tr.Verdict, tr.Reason)
+		}
+		if !killed[family] {
+			t.Errorf("no mutant makes any test of %s fail", family)
+		}
+	}
+}
+
+func checkMutant(t *testing.T, name string, expected [][]string, killed map[string]bool) {
+	args := []string{"check", "--repo", seriesRepo, "--rev", "mutant/" + name}
+	if len(expected) == 0 { // it does not boot
+		res := decode[kernel.CheckResult](t, 3, args...)
+		if res.Build.Status != kernel.BuildOK || res.Boot.Status != kernel.BootFailed || res.Boot.Signature.Kind != "crash" {
+			t.Errorf("build %s, boot %s: %s %v", res.Build.Status, res.Boot.Status, res.Boot.Reason, res.Boot.Signature)
+		}
+		for _, tr := range res.Tests {
+			if tr.Verdict != kernel.Untestable {
+				t.Errorf("%s is %s on a kernel that does not boot", tr.Name, tr.Verdict)
+			}
+		}
+		return
+	}
+	// A hang costs its whole time limit: one test of such a mutant is enough.
+	hangs := expected[0][2] == "hang"
+	if hangs {
+		expected = expected[:1]
+		args = append(args, "--runs", "1", "--test", expected[0][1])
+	}
+	res := decode[kernel.CheckResult](t, 1, args...)
+	got := map[string]kernel.TestResult{}
+	for _, tr := range res.Tests {
+		got[tr.Name] = tr
+		memory := tr.Name[strings.LastIndex(tr.Name, "/"):]
+		touched := slices.ContainsFunc(expected, func(e []string) bool { return strings.HasSuffix(e[1], memory) })
+		if tr.Verdict != kernel.Good && !touched {
+			t.Errorf("%s is %s (%s) although the mutant breaks nothing with %s", tr.Name, tr.Verdict, tr.Reason, memory)
+		}
+	}
+	for _, e := range expected {
+		tr := got[e[1]]
+		kind := tr.Signature.Kind
+		if tr.Verdict != kernel.Bad || kind != e[2] {
+			t.Errorf("%s: %s %v (%s), want %s", e[1], tr.Verdict, tr.Signature, tr.Reason, e[2])
+		}
+		if kind == "fail" {
+			killed[strings.Split(e[1], "/")[1]] = true
+		}
+	}
+}
