@@ -120,7 +120,7 @@ func TestDirtyCheckout(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	git(t, dir, "add", "mm/gup_test.c")
+	git(t, dir, "add", "--force", "mm/gup_test.c")
 	before := digestDir(t, dir)
 	r := run(t, "check", "--repo", dir, "--rev", "HEAD", "--test", "cow/fork-basic/base")
 	if r.status != 0 {

@@ -131,7 +131,7 @@ func (o *options) compile(ctx context.Context, source string) ([]byte, error) {
 	}
 	defer os.RemoveAll(dir)
 	out := filepath.Join(dir, "program")
-	cmd := leash.Command(ctx, data, append(os.Environ(), "TMPDIR="+dir), "gcc", "-O1", "-Wall", "-pthread", "-static", "-o", out, source)
+	cmd := leash.Command(ctx, data, append(os.Environ(), "TMPDIR="+dir, "LC_ALL=C"), "gcc", "-O1", "-Wall", "-pthread", "-static", "-o", out, source)
 	msg, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	switch {
