@@ -59,20 +59,20 @@ func serve(port *os.File) error {
 		case err != nil:
 			return fmt.Errorf("agent channel: %w", err)
 		}
+		mark(agentproto.BeginMark + m.ID)
 		res := execute(*m.Run, m.ID, w)
-		markEnd(m.ID)
+		mark(agentproto.EndMark + m.ID)
 		if err := w.send(agentproto.Message{Type: agentproto.TypeResult, ID: m.ID, Result: &res}); err != nil {
 			return fmt.Errorf("agent channel: %w", err)
 		}
 	}
 }
 
-// markEnd writes the end mark to the kernel log, behind all that the kernel
-// said during the run, so that the host knows when the console is drained.
-// <1> is KERN_ALERT: shown whatever the console's log level.
-func markEnd(id string) {
+// mark writes a line to the kernel log, where it stands in order with all that
+// the kernel says. <1> is KERN_ALERT: shown whatever the console's log level.
+func mark(line string) {
 	if f, err := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0); err == nil {
-		_, _ = f.WriteString("<1>" + agentproto.EndMark + id + "\n")
+		_, _ = f.WriteString("<1>" + line + "\n")
 		_ = f.Close()
 	}
 }

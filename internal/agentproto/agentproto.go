@@ -23,10 +23,14 @@ const Version = 1
 // /sys/class/virtio-ports/*/name shows it in the guest.
 const PortName = "kbisect.agent"
 
-// EndMark starts the line which the agent writes to the kernel log after a
-// run, followed by the run's id. Everything the kernel said about the run
-// stands before it on the console.
-const EndMark = "kbisect: end of run "
+// BeginMark and EndMark start the lines which the agent writes to the kernel
+// log before and after a run, followed by the run's id. What the kernel said
+// about the run stands between them on the console; what stands before the first
+// BeginMark belongs to the boot.
+const (
+	BeginMark = "kbisect: begin of run "
+	EndMark   = "kbisect: end of run "
+)
 
 // MaxLine bounds one message. Output is sent in pieces of at most OutputChunk
 // bytes, which base64 and JSON make a third longer, so a real agent stays far

@@ -145,17 +145,24 @@ func TestRange(t *testing.T) {
 	}
 }
 
-// Parents come first even if the clocks of the authors say otherwise, and a
-// merged branch stays together.
+// Parents come first even if the clocks of the authors say otherwise: by date,
+// git would show fork before slow.
 func TestRangeIgnoresDates(t *testing.T) {
 	u := newUser(t)
 	base := u.commit("base", "f", "0\n")
-	u.commits = 1000
-	u.commit("in the future", "f", "1\n")
-	u.commits = 10
-	head := u.commit("in the past", "f", "2\n")
-	cs, err := u.open().Range(t.Context(), base, head)
-	if err != nil || len(cs) != 2 || cs[0].Subject != "in the future" || cs[1].Subject != "in the past" {
+	at := func(clock int, subject string) string {
+		u.t.Helper()
+		u.commits = clock
+		return u.commit(subject, subject, "")
+	}
+	fork := at(500, "fork")
+	at(1000, "fast")
+	u.git("checkout", "--quiet", "-b", "side", fork)
+	at(10, "slow")
+	u.git("checkout", "--quiet", "main")
+	u.git("merge", "--quiet", "--no-ff", "-m", "merge", "side")
+	cs, err := u.open().Range(t.Context(), base, u.git("rev-parse", "HEAD"))
+	if err != nil || len(cs) != 4 || cs[0].Subject != "fork" || cs[3].Subject != "merge" {
 		t.Errorf("%v (%v)", cs, err)
 	}
 }

@@ -19,7 +19,7 @@ const lines = "1\n2\n3\n4\n5\n6\n7\n8\n"
 func mailed(t *testing.T) (u *user, base, mbox string) {
 	t.Helper()
 	u = newUser(t)
-	base = u.commit("base", "mm/memory.c", lines, "mm/other file.c", lines)
+	base = u.commit("base", "mm/memory.c", lines, "mm/other fäle.c", lines)
 	u.git("checkout", "--quiet", "-b", "series")
 	u.commit("mm: first", "mm/memory.c", strings.Replace(lines, "2", "zwei", 1))
 	u.commit("mm: second \"quoted\" Zoë", "mm/memory.c", strings.Replace(lines, "2", "zwei und", 1), "new", "new\n")
@@ -44,6 +44,10 @@ func TestApplyMboxIsRepeatable(t *testing.T) {
 		got, err := w.ApplyMbox(t.Context(), base, mbox)
 		if err != nil {
 			t.Fatal(err)
+		}
+		// Equal by more than luck: the clock takes no part.
+		if at, _ := r.git(t.Context(), r.mirror, "log", "-1", "--format=%at %ct", got[1].SHA); at != "1600000003 1600000003" {
+			t.Errorf("author and committer date: %s", at)
 		}
 		if i == 0 {
 			first = got
@@ -107,8 +111,8 @@ func TestApplyMboxThatDoesNotApply(t *testing.T) {
 		{"conflict", nil, []string{"mm/memory.c", strings.Replace(lines, "2", "deux", 1)}, 1, []string{"mm/memory.c"}},
 		{"conflict in the second", nil, []string{"new", "here already\n"}, 2, []string{"new"}},
 		{"other tree", unknownBlobs, []string{"mm/memory.c", strings.Replace(lines, "2", "deux", 1)}, 1, []string{"mm/memory.c"}},
-		{"name with a space", func(s string) string { return strings.ReplaceAll(s, "memory.c", "other file.c") },
-			[]string{"mm/other file.c", strings.Replace(lines, "2", "deux", 1)}, 1, []string{"mm/other file.c"}},
+		{"odd name", func(s string) string { return strings.ReplaceAll(s, "memory.c", "other fäle.c") },
+			[]string{"mm/other fäle.c", strings.Replace(lines, "2", "deux", 1)}, 1, []string{"mm/other fäle.c"}},
 		{"missing file", func(s string) string { return unknownBlobs(strings.ReplaceAll(s, "memory.c", "gone.c")) },
 			nil, 1, []string{"mm/gone.c"}},
 	} {

@@ -71,6 +71,13 @@ func TestSnapshotDependsOnContentOnly(t *testing.T) {
 		return snapshot(t, r, dir)
 	}
 	first := take(dir)
+	r, err := OpenDir(t.Context(), data, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if at, err := r.git(t.Context(), r.mirror, "log", "-1", "--format=%at %ct", first.SHA); at != "0 0" {
+		t.Errorf("author and committer date: %s (%v): the clock takes part", at, err)
+	}
 	write(t, filepath.Join(dir, "f"), "1\n") // a new time
 	if c := take(dir); c.SHA != first.SHA {
 		t.Error("a new time gives a new commit")

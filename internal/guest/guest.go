@@ -5,6 +5,7 @@
 package guest
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -165,9 +166,20 @@ func (s *Session) Run(ctx context.Context, argv []string, limit time.Duration) (
 		s.m.Console.WaitFor(drain, agentproto.EndMark+id)
 		cancel()
 	}
-	e.Console = s.m.Console.Bytes()
+	e.Console = since(s.m.Console.Bytes(), agentproto.BeginMark+id)
 	e.Wall = time.Since(start)
 	return e, ctx.Err()
+}
+
+// since cuts off what a console showed before the first line with mark: a
+// warning of the boot is not the test's. Without the mark everything counts.
+func since(log []byte, mark string) []byte {
+	i := bytes.Index(log, []byte(mark))
+	if i < 0 {
+		return log
+	}
+	_, rest, _ := bytes.Cut(log[i:], []byte("\n"))
+	return rest
 }
 
 // collect gathers messages until the result, the machine's end, or the end of

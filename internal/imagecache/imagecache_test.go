@@ -47,7 +47,9 @@ var good = kernel.Build{Status: kernel.BuildOK, Seconds: 12.5, Objects: 42,
 // put stores a good build and returns its record.
 func put(t *testing.T, c *Cache, key string) kernel.Build {
 	t.Helper()
-	b, err := c.Put(key, good, file(t, "image"), file(t, "config"), []byte("log"))
+	made := good
+	made.Log, made.Kernel.Image, made.Kernel.Config = "/elsewhere/log", "/elsewhere/image", "/elsewhere/config"
+	b, err := c.Put(key, made, file(t, "image"), file(t, "config"), []byte("log"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +145,7 @@ func TestRelocation(t *testing.T) {
 		}
 	}
 	text, err := os.ReadFile(filepath.Join(filepath.Dir(b.Log), recordFile))
-	if err != nil || strings.Contains(string(text), top) {
+	if err != nil || strings.Contains(string(text), top) || strings.Contains(string(text), "/elsewhere") {
 		t.Errorf("the record holds a path (%v): %s", err, text)
 	}
 }

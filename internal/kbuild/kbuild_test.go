@@ -175,6 +175,10 @@ func TestTroubleOfTheHost(t *testing.T) {
 		{"quota", `echo "ld: final link failed: Disk quota exceeded"; exit 1`, "quota"},
 		{"compiler killed", `echo "gcc: fatal error: Killed signal terminated program cc1"; exit 1`, "--jobs"},
 		{"step killed", `sh -c 'kill -9 $$'`, "--jobs"},
+		{"step killed under make", `echo "make[1]: *** [Makefile:9: vmlinux] Killed"; exit 1`, "--jobs"},
+		{"make killed", `p=$PPID
+grep -q make /proc/$p/comm || p=$(sed -n 's/^PPid:\s*//p' /proc/$p/status)
+kill -9 $p; sleep 1`, "make was killed"},
 		{"linker killed in a script", `echo "scripts/link-vmlinux.sh: line 49:  1234 Killed                  ld"; exit 1`, "--jobs"},
 		{"memory", `echo "cc1: out of memory allocating 1 bytes"; echo "virtual memory exhausted: Cannot allocate memory"; exit 1`, "memory"},
 		{"processes", `echo "make: vfork: Resource temporarily unavailable"; exit 1`, "limit"},
@@ -253,7 +257,10 @@ func TestKey(t *testing.T) {
 		"text":      func(b *Builder, _ *kernel.Commit) { b.Fragments[0].Text = []byte("C") },
 		"order":     func(b *Builder, _ *kernel.Commit) { b.Fragments[0], b.Fragments[1] = b.Fragments[1], b.Fragments[0] },
 		"fewer":     func(b *Builder, _ *kernel.Commit) { b.Fragments = b.Fragments[:1] },
-		"joined":    func(b *Builder, _ *kernel.Commit) { b.Fragments = []Fragment{{"one", []byte("A\nfragment two 1\nB")}} },
+		"joined text": func(b *Builder, _ *kernel.Commit) {
+			b.Fragments = []Fragment{{"one", []byte("A\nfragment two\nB")}}
+		},
+		"joined": func(b *Builder, _ *kernel.Commit) { b.Fragments = []Fragment{{"one", []byte("A\nfragment two 1\nB")}} },
 	} {
 		k := key(change)
 		if was := seen[k]; was != "" {
