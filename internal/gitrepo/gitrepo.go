@@ -16,6 +16,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -81,22 +82,6 @@ func Open(ctx context.Context, dataDir, source string) (*Repo, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("mirror of %s: %w", source, err)
-	}
-	return r, nil
-}
-
-// OpenDir prepares a mirror for a source directory that need not be under git.
-func OpenDir(ctx context.Context, dataDir, dir string) (*Repo, error) {
-	abs, err := filepath.Abs(dir)
-	if err != nil {
-		return nil, err
-	}
-	if st, err := os.Stat(abs); err != nil || !st.IsDir() {
-		return nil, userErrorf("%s: no such directory", dir)
-	}
-	r, err := mirrorOf(ctx, dataDir, abs)
-	if err != nil {
-		return nil, err
 	}
 	return r, nil
 }
@@ -239,10 +224,15 @@ func (r *Repo) git(ctx context.Context, dir string, args ...string) (string, err
 	return r.gitEnv(ctx, dir, nil, args...)
 }
 
-// gitEnv runs git in dir and returns its output without trailing newlines.
+// gitEnv runs git with further variables in its environment.
+func (r *Repo) gitEnv(ctx context.Context, dir string, env []string, args ...string) (string, error) {
+	return r.gitInput(ctx, dir, env, nil, args...)
+}
+
+// gitInput runs git in dir and returns its output without trailing newlines.
 // Nothing of the user's git settings takes part, so that hooks, aliases, signing
 // and filters cannot change what we see.
-func (r *Repo) gitEnv(ctx context.Context, dir string, env []string, args ...string) (string, error) {
+func (r *Repo) gitInput(ctx context.Context, dir string, env []string, stdin io.Reader, args ...string) (string, error) {
 	all := append([]string{"-c", "safe.directory=*", "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false",
 		"-c", "advice.detachedHead=false", "-c", "commit.gpgSign=false", "-c", "gc.auto=0", "-c", "core.autocrlf=false",
 		"-c", "core.attributesFile=/dev/null", "-c", "core.excludesFile=/dev/null"}, args...)
@@ -253,7 +243,7 @@ func (r *Repo) gitEnv(ctx context.Context, dir string, env []string, args ...str
 		env = append(env, "GIT_CEILING_DIRECTORIES="+filepath.Dir(dir))
 	}
 	cmd := leash.Command(ctx, r.owner, env, "git", all...)
-	cmd.Dir = dir
+	cmd.Dir, cmd.Stdin = dir, stdin
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {

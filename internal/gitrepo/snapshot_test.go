@@ -19,22 +19,29 @@ func snapshot(t *testing.T, r *Repo, dir string) kernel.Commit {
 	return c
 }
 
-// The files as they are now: what is staged or committed does not count, what
-// git ignores is left out.
+// The files as they are now: what is staged or committed does not count. A
+// checkout leaves out what git ignores, unless it is tracked; a directory without
+// git leaves out what a build makes, whatever .gitignore says.
 func TestSnapshotTakesTheFilesAsTheyAre(t *testing.T) {
 	for _, how := range []string{"of a repository", "of a plain directory"} {
 		t.Run(how, func(t *testing.T) {
 			u := newUser(t)
-			u.commit("base", "f", "1\n", "dropped", "x\n", ".gitignore", "*.o\n/out/\n", "sub/.gitignore", "local\n")
+			u.commit("base", "f", "1\n", "dropped", "x\n", ".gitignore", "*.o\n/out/\n/tracked\n", "sub/.gitignore", "local\n")
+			write(t, filepath.Join(u.dir, "tracked"), "although ignored\n")
+			u.git("add", "--force", "tracked")
+			u.git("commit", "--quiet", "-m", "tracked although ignored")
 			dirty(u)
 			write(t, filepath.Join(u.dir, "f"), "2\n")
 			remove(t, filepath.Join(u.dir, "dropped"))
 			write(t, filepath.Join(u.dir, "sub/local"), "ignored\n")
 			write(t, filepath.Join(u.dir, "mm/memory.o"), "ignored\n")
-			write(t, filepath.Join(u.dir, "out/vmlinux"), "ignored\n")
+			write(t, filepath.Join(u.dir, "out/modules.order"), "ignored\n")
 			write(t, filepath.Join(u.dir, "odd \t\"name\""), "odd\n")
+			want := map[string]string{"f": "2\n", ".gitignore": "*.o\n/out/\n/tracked\n", "sub/.gitignore": "local\n", "staged": "changed again\n",
+				"untracked": "untracked\n", "odd \t\"name\"": "odd\n", "excluded": "excluded\n", "tracked": "although ignored\n"}
 			if how == "of a plain directory" {
 				remove(t, filepath.Join(u.dir, ".git"))
+				want["sub/local"] = "ignored\n"
 			}
 			unchanged(t, u.dir)
 			r, err := OpenDir(t.Context(), t.TempDir(), u.dir)
@@ -47,8 +54,6 @@ func TestSnapshotTakesTheFilesAsTheyAre(t *testing.T) {
 			}
 			w := r.Worktree(filepath.Join(t.TempDir(), "src"))
 			checkout(t, w, c.SHA)
-			want := map[string]string{"f": "2\n", ".gitignore": "*.o\n/out/\n", "sub/.gitignore": "local\n", "staged": "changed again\n",
-				"untracked": "untracked\n", "odd \t\"name\"": "odd\n", "excluded": "excluded\n"}
 			if d := cmp.Diff(want, files(t, w.Dir())); d != "" {
 				t.Errorf("(-want +got):\n%s", d)
 			}

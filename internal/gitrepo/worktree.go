@@ -164,34 +164,3 @@ func oneLine(s string) string {
 	line, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
 	return line
 }
-
-// Snapshot makes a commit of the files in dir as they are now, untracked ones
-// included and ignored ones not, without touching dir, its index or its
-// repository. Equal files give an equal commit.
-func (r *Repo) Snapshot(ctx context.Context, dir string) (kernel.Commit, error) {
-	abs, err := filepath.Abs(dir)
-	if err != nil {
-		return kernel.Commit{}, err
-	}
-	env := []string{
-		"GIT_DIR=" + r.mirror, "GIT_WORK_TREE=" + abs, "GIT_INDEX_FILE=" + filepath.Join(r.mirror, "snapshot.index"),
-		"GIT_AUTHOR_NAME=kbisect", "GIT_AUTHOR_EMAIL=kbisect@localhost", "GIT_AUTHOR_DATE=@0 +0000",
-		"GIT_COMMITTER_NAME=kbisect", "GIT_COMMITTER_EMAIL=kbisect@localhost", "GIT_COMMITTER_DATE=@0 +0000",
-	}
-	_ = os.Remove(filepath.Join(r.mirror, "snapshot.index.lock"))
-	if _, err := r.gitEnv(ctx, abs, env, "-c", "core.bare=false", "add", "--all", "."); err != nil {
-		return kernel.Commit{}, err
-	}
-	tree, err := r.gitEnv(ctx, abs, env, "write-tree")
-	if err != nil {
-		return kernel.Commit{}, err
-	}
-	sha, err := r.gitEnv(ctx, abs, env, "commit-tree", "-m", "files of "+filepath.Base(abs), tree)
-	if err != nil {
-		return kernel.Commit{}, err
-	}
-	if _, err := r.git(ctx, r.mirror, "update-ref", "refs/kbisect/"+sha, sha); err != nil {
-		return kernel.Commit{}, err
-	}
-	return r.Commit(ctx, sha)
-}
