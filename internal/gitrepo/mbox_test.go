@@ -2,6 +2,7 @@ package gitrepo
 
 import (
 	"errors"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -150,6 +151,34 @@ func TestApplyMboxThatDoesNotApply(t *testing.T) {
 
 // What is no series of patches is the user's mistake, and the message says
 // what is wrong with which file.
+// A cover letter in front is no patch and no reason to refuse the series; a
+// mail without a patch in the middle is.
+func TestApplyMboxSkipsTheCoverLetter(t *testing.T) {
+	u, base, mbox := mailed(t)
+	w := u.open().Worktree(filepath.Join(t.TempDir(), "src"))
+	want, err := w.ApplyMbox(t.Context(), base, mbox)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(mbox)
+	if err != nil {
+		t.Fatal(err)
+	}
+	letter := "From 1234567890123456789012345678901234567890 Mon Sep 17 00:00:00 2001\nFrom: A <a@example.org>\n" +
+		"Date: Thu, 1 Jan 2026 00:00:00 +0000\nSubject: [PATCH 0/2] a cover letter\n\nNo patch here.\n\n"
+	path := filepath.Join(t.TempDir(), "x.mbox")
+	write(t, path, letter+string(text))
+	got, err := w.ApplyMbox(t.Context(), base, path)
+	if d := cmp.Diff(want, got); err != nil || d != "" {
+		t.Errorf("%v (-without +with):\n%s", err, d)
+	}
+	second := strings.Index(string(text)[10:], "\nFrom ") + 11
+	write(t, path, string(text)[:second]+letter+string(text)[second:])
+	if cs, err := w.ApplyMbox(t.Context(), base, path); err == nil {
+		t.Errorf("a mail without a patch in the middle gave %d commits", len(cs))
+	}
+}
+
 func TestApplyMboxRejects(t *testing.T) {
 	u, base, mbox := mailed(t)
 	w := u.open().Worktree(filepath.Join(t.TempDir(), "src"))
@@ -158,7 +187,7 @@ func TestApplyMboxRejects(t *testing.T) {
 	for _, c := range []struct{ name, text, says string }{
 		{"empty", "", "format"},
 		{"text", "hello\n", "format"},
-		{"cover letter only", cover, "empty"},
+		{"cover letter only", cover, "no patches"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "-x.mbox") // nor is it an option

@@ -101,6 +101,9 @@ func (w *Worktree) ApplyMbox(ctx context.Context, base, mbox string) ([]kernel.C
 	}
 	env := []string{"GIT_COMMITTER_NAME=kbisect", "GIT_COMMITTER_EMAIL=kbisect@localhost"}
 	_, err = w.repo.gitEnv(ctx, w.dir, env, "am", "-3", "--quiet", "--committer-date-is-author-date", "--", abs)
+	if w.atCoverLetter(ctx, err) {
+		_, err = w.repo.gitEnv(ctx, w.dir, env, "am", "--committer-date-is-author-date", "--skip")
+	}
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -119,6 +122,24 @@ func (w *Worktree) ApplyMbox(ctx context.Context, base, mbox string) ([]kernel.C
 		return nil, err
 	}
 	return w.repo.Range(ctx, base, head)
+}
+
+// atCoverLetter says whether git am stopped at a first mail without a patch. A
+// later one is a series with a hole.
+func (w *Worktree) atCoverLetter(ctx context.Context, err error) bool {
+	var ge *gitError
+	if !errors.As(err, &ge) || !strings.Contains(ge.stdout+ge.stderr, "Patch is empty") {
+		return false
+	}
+	next, err := w.repo.git(ctx, w.dir, "rev-parse", "--git-path", "rebase-apply/next")
+	if err != nil {
+		return false
+	}
+	if !filepath.IsAbs(next) {
+		next = filepath.Join(w.dir, next)
+	}
+	n, err := os.ReadFile(next)
+	return err == nil && strings.TrimSpace(string(n)) == "1"
 }
 
 var (
