@@ -6,6 +6,8 @@ package imagecache
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -41,23 +43,38 @@ func Open(dir string) (*Cache, error) {
 
 func (c *Cache) entry(key string) string { return filepath.Join(c.dir, key[:2], key) }
 
-// Get returns the build of key, marked as cached; false when there is none.
+// Get returns the build of key, marked as cached; false when there is none. An
+// entry that a power cut or somebody's hand has damaged is none: it is built
+// again and replaced.
 func (c *Cache) Get(key string) (kernel.Build, bool, error) {
 	dir := c.entry(key)
 	text, err := os.ReadFile(filepath.Join(dir, recordFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return kernel.Build{}, false, nil
 	}
-	var b kernel.Build
-	if err == nil {
-		err = json.Unmarshal(text, &b)
-	}
 	if err != nil {
 		return kernel.Build{}, false, fmt.Errorf("kernel cache %s: %w", key[:12], err)
 	}
+	var b kernel.Build
+	if json.Unmarshal(text, &b) != nil || b.Status == "" {
+		return kernel.Build{}, false, nil
+	}
 	place(&b, dir)
+	if b.Status == kernel.BuildOK && !intact(b.Kernel) {
+		return kernel.Build{}, false, nil
+	}
 	b.Cached = true
 	return b, true, nil
+}
+
+// intact compares the kept image with its digest: 2 MB, a few milliseconds.
+func intact(k kernel.Kernel) bool {
+	image, err := os.ReadFile(k.Image)
+	if err != nil {
+		return false
+	}
+	sum := sha256.Sum256(image)
+	return hex.EncodeToString(sum[:]) == k.Digest
 }
 
 // Put stores a build: image and config are paths of files to copy, both empty

@@ -41,8 +41,11 @@ func holds(t *testing.T, path, want string) {
 	}
 }
 
+// imageDigest is the sha256 of "image".
+const imageDigest = "6105d6cc76af400325e94d588ce511be5bfdbb73b437dc51eca43917d7a43e3d"
+
 var good = kernel.Build{Status: kernel.BuildOK, Seconds: 12.5, Objects: 42,
-	Kernel: kernel.Kernel{Key: key, Digest: "d1", Release: "6.12.0", ConfigDigest: "d2"}}
+	Kernel: kernel.Kernel{Key: key, Digest: imageDigest, Release: "6.12.0", ConfigDigest: "d2"}}
 
 // put stores a good build and returns its record.
 func put(t *testing.T, c *Cache, key string) kernel.Build {
@@ -196,22 +199,36 @@ func TestFailedPut(t *testing.T) {
 	}
 }
 
-// "Not there" would build a second time and hide that the disk is bad.
-func TestUnreadableRecord(t *testing.T) {
-	for name, damage := range map[string]func(record string) error{
-		"empty":     func(p string) error { return os.WriteFile(p, nil, 0o600) },
-		"cut off":   func(p string) error { return os.WriteFile(p, []byte(`{"status": "ok", "ker`), 0o600) },
-		"directory": func(p string) error { _ = os.Remove(p); return os.Mkdir(p, 0o700) },
+// A damaged entry is built again; a record that cannot be read at all is an
+// error, for "not there" would hide that the disk is bad.
+func TestDamagedEntries(t *testing.T) {
+	for _, d := range []struct {
+		name   string
+		damage func(dir string) error
+		fails  bool
+	}{
+		{"empty record", func(d string) error { return os.WriteFile(filepath.Join(d, recordFile), nil, 0o600) }, false},
+		{"cut off record", func(d string) error {
+			return os.WriteFile(filepath.Join(d, recordFile), []byte(`{"status": "ok", "ker`), 0o600)
+		}, false},
+		{"no image", func(d string) error { return os.Remove(filepath.Join(d, imageFile)) }, false},
+		{"cut off image", func(d string) error { return os.Truncate(filepath.Join(d, imageFile), 2) }, false},
+		{"other image", func(d string) error { return os.WriteFile(filepath.Join(d, imageFile), []byte("igame"), 0o600) }, false},
+		{"directory", func(d string) error {
+			p := filepath.Join(d, recordFile)
+			_ = os.Remove(p)
+			return os.Mkdir(p, 0o700)
+		}, true},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(d.name, func(t *testing.T) {
 			c := open(t, t.TempDir())
 			b := put(t, c, key)
-			if err := damage(filepath.Join(filepath.Dir(b.Log), recordFile)); err != nil {
+			if err := d.damage(filepath.Dir(b.Log)); err != nil {
 				t.Fatal(err)
 			}
 			_, ok, err := c.Get(key)
-			if ok || err == nil || !strings.Contains(err.Error(), key[:12]) {
-				t.Errorf("%v, %v: want an error that names the entry", ok, err)
+			if ok || d.fails != (err != nil) || err != nil && !strings.Contains(err.Error(), key[:12]) {
+				t.Errorf("%v, %v", ok, err)
 			}
 			put(t, c, key) // and it can be replaced
 			get(t, c, key)
