@@ -84,13 +84,16 @@ func TestPackIsDeterministic(t *testing.T) {
 func TestAppend(t *testing.T) {
 	img := packed(t)
 	for _, odd := range []int{0, 1, 4, 511, 512} { // sizes that need every kind of padding
-		img := append(bytes.Clone(img), make([]byte, odd)...)
-		before := bytes.Clone(img)
+		// Part of a larger buffer: what is behind the image is not Append's to write to.
+		whole := append(bytes.Clone(img), bytes.Repeat([]byte("x"), 4096)...)
+		copy(whole[len(img):], make([]byte, odd))
+		img := whole[:len(img)+odd]
+		before := bytes.Clone(whole)
 		out, err := Append(img, []File{{"test", []byte("mine")}, {"data", []byte{0, 1, 2}}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !bytes.HasPrefix(out, before) || !bytes.Equal(img, before) {
+		if !bytes.HasPrefix(out, img) || !bytes.Equal(whole, before) {
 			t.Error("the image itself has changed")
 		}
 		// The kernel looks for the next archive at a multiple of four.

@@ -118,8 +118,8 @@ func TestRetries(t *testing.T) {
 	}{
 		{"guest resets", negotiate + hello + takeRun + reset, kernel.Crash, 2},
 		{"test fails", negotiate + hello + takeRun + endMark + strings.Replace(passed, `"exit":0`, `"exit":1`, 1) + forever, kernel.Fail, 2},
-		{"qemu always dies", negotiate + hello + takeRun + "echo killed >&2", kernel.Infra, 1 + infraTries},
-		{"qemu does not start", "exit 1", kernel.Infra, 1 + infraTries},
+		{"qemu always dies", negotiate + hello + takeRun + "echo killed >&2", kernel.Infra, 1 + 3},
+		{"qemu does not start", "exit 1", kernel.Infra, 1 + 3},
 		{"qemu dies once", "if [ $starts = 2 ]; then exit 1; fi\n" + negotiate + hello + takeRun + endMark + passed + forever, kernel.Pass, 3},
 	} {
 		t.Run(c.name, func(t *testing.T) {
