@@ -169,7 +169,7 @@ func TestNoise(t *testing.T) {
 	}{{0.9, 0, 98}, {0.5, 0.01, 90}, {0.3, 0.01, 65}} {
 		t.Run(fmt.Sprintf("r=%g q=%g", c.r, c.q), func(t *testing.T) {
 			g, rnd, right, wrong := line(t, 64), rand.New(rand.NewSource(7)), 0, 0
-			const trials = 200
+			const trials = 100
 			for range trials {
 				culprit := rnd.Intn(64)
 				r, _, _ := search(t, NewHalving(g, 0.99), world{bad: from(culprit), r: c.r, q: c.q, rng: rnd})

@@ -55,16 +55,22 @@ func (c *Cache) Get(key string) (kernel.Build, bool, error) {
 	if err != nil {
 		return kernel.Build{}, false, fmt.Errorf("kernel cache %s: %w", key[:12], err)
 	}
+	b, ok := decode(text, dir)
+	return b, ok, nil
+}
+
+// decode reads a record; false when it or the image beside it is damaged.
+func decode(text []byte, dir string) (kernel.Build, bool) {
 	var b kernel.Build
 	if json.Unmarshal(text, &b) != nil || b.Status == "" {
-		return kernel.Build{}, false, nil
+		return kernel.Build{}, false
 	}
 	place(&b, dir)
 	if b.Status == kernel.BuildOK && !intact(b.Kernel) {
-		return kernel.Build{}, false, nil
+		return kernel.Build{}, false
 	}
 	b.Cached = true
-	return b, true, nil
+	return b, true
 }
 
 // intact compares the kept image with its digest: 2 MB, a few milliseconds.

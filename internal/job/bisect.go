@@ -37,7 +37,7 @@ const maxOther = 5
 // every step.
 func (l *Lab) Bisect(ctx context.Context, goodEnd kernel.Commit, graph *history.Graph, search Search, p runner.Program, res *kernel.BisectResult, update func()) error {
 	b := &bisection{lab: l, good: goodEnd, graph: graph, search: search, program: p, res: res, update: update,
-		builds: map[int]kernel.Build{}, subjects: map[string]*subject{}, digests: map[string]int{}}
+		builds: map[int]kernel.Build{}, subjects: map[int]*subject{}, digests: map[string]int{}}
 	defer b.close()
 	for {
 		probe, ok := search.Next()
@@ -63,13 +63,13 @@ type bisection struct {
 	update  func()
 
 	builds   map[int]kernel.Build
-	subjects map[string]*subject // image digest -> its kernel: equal images share runs
-	digests  map[string]int      // image digest -> first commit that gave it
-	current  string              // digest of the booted kernel
-	chased   kernel.Signature    // the failure that is looked for, from the bad end
-	other    int                 // runs in a row that failed in another way
-	since    time.Time           // start of the step under way
-	under    int                 // commit of the step under way
+	subjects map[int]*subject // commit -> its kernel; equal images find the same runs in the record
+	digests  map[string]int   // image digest -> first commit that gave it
+	current  *subject         // the one that may be booted
+	chased   kernel.Signature // the failure that is looked for, from the bad end
+	other    int              // runs in a row that failed in another way
+	since    time.Time        // start of the step under way
+	under    int              // commit of the step under way
 }
 
 func (b *bisection) commit(i int) kernel.Commit {
@@ -94,7 +94,7 @@ func (b *bisection) probe(ctx context.Context, p bisect.Probe) error {
 		b.skip(step, p, "does not build: "+build.Error)
 		return nil
 	}
-	s := b.subject(build.Kernel)
+	s := b.subject(p.Commit, build.Kernel)
 	boot, err := s.boot(ctx)
 	if err != nil {
 		return err
@@ -190,18 +190,19 @@ func (b *bisection) how(commit int, build kernel.Build) string {
 }
 
 // subject returns the kernel under test. Only one is kept booted: its memory
-// is the guest's.
-func (b *bisection) subject(k kernel.Kernel) *subject {
-	if b.current != k.Digest {
-		if old := b.subjects[b.current]; old != nil {
-			old.close()
-		}
-		b.current = k.Digest
+// is the guest's. Each commit goes through the record from its beginning, so
+// that commits with equal images stand on the same runs.
+func (b *bisection) subject(commit int, k kernel.Kernel) *subject {
+	s := b.subjects[commit]
+	if s == nil {
+		s = b.lab.subject(k)
+		b.subjects[commit] = s
 	}
-	if b.subjects[k.Digest] == nil {
-		b.subjects[k.Digest] = b.lab.subject(k)
+	if b.current != nil && b.current != s {
+		b.current.close()
 	}
-	return b.subjects[k.Digest]
+	b.current = s
+	return s
 }
 
 func (b *bisection) close() {
@@ -239,6 +240,7 @@ func (b *bisection) judge(step *kernel.BisectStep, p bisect.Probe, r kernel.Run)
 		}
 		return nil
 	}
+	b.other = 0
 	step.Runs++
 	if r.Outcome.Bad() {
 		if step.Fails++; step.Fails == 1 {

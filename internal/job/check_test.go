@@ -37,12 +37,12 @@ func TestCheck(t *testing.T) {
 		{"p", 20, 20, "good 20/0"}, // more than maxPerTest because it was asked for
 		{"f", 2, 2, "bad 2/2"},
 		{"ch", 2, 2, "bad 2/2"},
-		{"fp", 2, 7, "good 7/1"},                   // one failure in front takes six passes
-		{"pfpff", 2, 6, "bad 6/4"},                 // disagreement takes more runs
-		{"fppfppfppf", 2, 10, "inconclusive 10/4"}, // but not for ever
-		{"s", 2, 1, "skipped 0/0"},                 // and a skip takes one
-		{"ps", 2, 10, "good 1/0"},                  // a skip is no evidence
-		{"i", 2, 1, "inconclusive 0/0"},            // the runner has retried already
+		{"fp", 2, 7, "good 7/1"},                             // one failure in front takes six passes
+		{"pfpff", 2, 6, "bad 6/4"},                           // disagreement takes more runs
+		{"fpppfpppfpppfpppfppp", 2, 20, "inconclusive 20/5"}, // but not for ever
+		{"s", 2, 1, "skipped 0/0"},                           // and a skip takes one
+		{"ps", 2, 20, "good 1/0"},                            // a skip is no evidence
+		{"i", 2, 1, "inconclusive 0/0"},                      // the runner has retried already
 		{"pi", 2, 2, "good 1/0"},
 		{"fi", 2, 2, "inconclusive 1/1"},
 	} {

@@ -72,8 +72,8 @@ func judge(e Evidence) (kernel.Outcome, kernel.Signature, string) {
 	case e.TimedOut:
 		return hang(fmt.Sprintf("test not through after %s", e.Limit))
 	}
-	if hasKTAP(e.Output) {
-		return judgeKTAP(e)
+	if res := ktap.Parse(e.Output); res.Version != "" {
+		return judgeKTAP(e, res)
 	}
 	switch {
 	case e.Signal != "":
@@ -102,8 +102,7 @@ func judgeLost(e Evidence) (kernel.Outcome, kernel.Signature, string) {
 	return hang(orElse(e.Lost, "no result"))
 }
 
-func judgeKTAP(e Evidence) (kernel.Outcome, kernel.Signature, string) {
-	res := ktap.Parse(e.Output)
+func judgeKTAP(e Evidence, res ktap.Result) (kernel.Outcome, kernel.Signature, string) {
 	status := res.Overall()
 	bailed := e.Exit == ExitError && res.BailOut != ""
 	switch {
@@ -161,11 +160,6 @@ func ktapFailure(out []byte, res ktap.Result) (kernel.Outcome, kernel.Signature,
 func expected(line string) bool {
 	return strings.HasPrefix(line, "not ok") &&
 		(strings.Contains(line, "# XFAIL") || strings.Contains(line, "# TODO") || strings.Contains(line, "# SKIP"))
-}
-
-func hasKTAP(out []byte) bool {
-	s := string(out)
-	return strings.Contains(s, "TAP version 1")
 }
 
 func lastLine(b []byte) string {
