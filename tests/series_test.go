@@ -39,7 +39,7 @@ func digestDir(t *testing.T, dir string) string {
 // commit on, in the THP tests and in no other; the second time nothing is built.
 func TestSeries(t *testing.T) {
 	before := digestDir(t, seriesRepo)
-	res := decode[kernel.SeriesResult](t, 1, "series", "--repo", seriesRepo, "base..series")
+	res := decode[kernel.SeriesResult](t, 1, "series", "--repo", seriesRepo, "base..series", "--runs", "1")
 	if len(res.Commits) != 14 || res.BaseRow == nil {
 		t.Fatalf("%d commits", len(res.Commits))
 	}
@@ -124,7 +124,7 @@ func rowVerdicts(res kernel.SeriesResult) []map[string]kernel.Verdict {
 }
 
 func seriesAgain(t *testing.T, first kernel.SeriesResult) {
-	again := decode[kernel.SeriesResult](t, 1, "series", "--repo", seriesRepo, "base..series")
+	again := decode[kernel.SeriesResult](t, 1, "series", "--repo", seriesRepo, "base..series", "--runs", "1")
 	for _, c := range again.Commits {
 		if !c.Build.Cached {
 			t.Errorf("%q was built again", c.Subject)
@@ -157,7 +157,7 @@ func seriesFromMbox(t *testing.T, first kernel.SeriesResult) {
 	if err := os.WriteFile(file, mbox, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	res := decode[kernel.SeriesResult](t, 1, "series", "--repo", seriesRepo, "--mbox", file, "--base", "base")
+	res := decode[kernel.SeriesResult](t, 1, "series", "--repo", seriesRepo, "--mbox", file, "--base", "base", "--runs", "1")
 	for _, c := range res.Commits {
 		if !c.Build.Cached {
 			t.Errorf("%q was built although its tree is known", c.Subject)
@@ -170,7 +170,7 @@ func seriesFromMbox(t *testing.T, first kernel.SeriesResult) {
 
 // The page stands alone and names what matters.
 func seriesPage(t *testing.T) {
-	res := decode[kernel.SeriesResult](t, 1, "series", "--repo", seriesRepo, "base..series")
+	res := decode[kernel.SeriesResult](t, 1, "series", "--repo", seriesRepo, "base..series", "--runs", "1")
 	file := filepath.Join(t.TempDir(), "series.html")
 	if r := run(t, "report", res.ID, "--format", "html", "--output", file); r.status != 0 {
 		t.Fatal(r.stderr)
