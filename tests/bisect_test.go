@@ -68,7 +68,7 @@ func TestBisectSurvivesKill(t *testing.T) {
 	id := ""
 	for line := range strings.Lines(run(t, "report").stdout) {
 		if strings.HasPrefix(line, "bisect-") && id == "" {
-			if id = strings.Fields(line)[0]; !strings.Contains(line, "running") {
+			if id = strings.Fields(line)[0]; !strings.Contains(line, "killed") {
 				t.Errorf("a killed job is %q", line)
 			}
 		}

@@ -55,6 +55,9 @@ func TestBadInput(t *testing.T) {
 		{"unknown flag", []string{"check", "--frobnicate"}, 2, []string{"frobnicate", "--help"}},
 		{"unknown command", []string{"frobnicate"}, 2, []string{"frobnicate"}},
 		{"no such job", []string{"report", "bisect-00000000"}, 2, []string{"no such job"}},
+		{"program with a loader", []string{"check", "--repo", seriesRepo, "--program", "/usr/bin/git"}, 2, []string{"dynamically linked", "-static"}},
+		{"directory that is no kernel", []string{"check", "--tree", dir}, 2, []string{"not a Linux kernel"}},
+		{"no time", []string{"check", "--repo", seriesRepo, "--timeout", "1ms"}, 3, []string{"--timeout 1ms is up"}},
 		{"nowhere to write", []string{"check", "--repo", seriesRepo, "--output", dir + "/no/such/file"}, 2, []string{"there is no directory"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -98,7 +99,7 @@ func oneLine(s string) string {
 		switch {
 		case r == '\n' || r == '\t':
 			return ' '
-		case r < ' ' || r == 0x7f:
+		case unicode.IsControl(r) || unicode.Is(unicode.Cf, r): // C1 and bidi controls too
 			return '?'
 		}
 		return r
@@ -134,7 +135,10 @@ Given a good and a bad end, it names the commit.`,
 			if err := o.check(cmd); err != nil {
 				return err
 			}
-			return run(cmd, args)
+			ctx, cancel := o.limit(cmd.Context())
+			defer cancel()
+			cmd.SetContext(ctx)
+			return whyEnded(ctx, run(cmd, args))
 		}
 		if args := c.Args; args != nil {
 			c.Args = func(cmd *cobra.Command, a []string) error {

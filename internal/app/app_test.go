@@ -65,7 +65,7 @@ func expectStatus(ts *testscript.TestScript, neg bool, args []string) {
 func TestStepStatus(t *testing.T) {
 	v := func(vs ...kernel.Verdict) (ts []kernel.TestResult) {
 		for _, x := range vs {
-			ts = append(ts, kernel.TestResult{Verdict: x})
+			ts = append(ts, kernel.TestResult{Verdict: x, Runs: 1})
 		}
 		return ts
 	}
@@ -80,6 +80,7 @@ func TestStepStatus(t *testing.T) {
 		{v(kernel.Untestable), stepSkip},
 		{v(kernel.Inconclusive, kernel.Bad, kernel.Good), stepBad},
 		{nil, stepSkip},
+		{append(v(kernel.Good), kernel.TestResult{Verdict: kernel.Inconclusive}), stepAbort}, // infra only
 	} {
 		if got := stepStatus(c.tests); got != c.want {
 			t.Errorf("%v: %d, want %d", c.tests, got, c.want)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/kernel-bisect/kbisect/internal/bisect"
 	"github.com/kernel-bisect/kbisect/internal/gitrepo"
@@ -72,8 +73,6 @@ func newBisect(o *options) *cobra.Command {
 
 // startBisect checks the range, records the job and carries it out.
 func (o *options) startBisect(ctx context.Context, req request, goodRev, badRev string) error {
-	ctx, cancel := o.limit(ctx)
-	defer cancel()
 	programs, err := req.programs()
 	if err != nil {
 		return err
@@ -157,6 +156,7 @@ func (o *options) runBisect(ctx context.Context, ws *workspace, id string, req r
 	if err != nil {
 		return err
 	}
+	defer ws.abandon(ctx, id)
 	b, err := o.newBench(ctx, ws, id, req, repo)
 	if err != nil {
 		return err
@@ -195,13 +195,19 @@ func (o *options) runBisect(ctx context.Context, ws *workspace, id string, req r
 // resume goes on with a recorded job of a kind: it is asked for again, and
 // takes from the record what is there.
 func (o *options) resume(cmd *cobra.Command, kind, id string, args []string) error {
-	for _, other := range []string{"repo", "good", "bad", "base", "mbox", "test", "program", "script", "profile"} {
-		if f := cmd.Flags().Lookup(other); f != nil && f.Changed || len(args) > 0 {
-			return usagef("--resume takes everything from the job; leave the other arguments out")
+	var other string
+	cmd.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
+		if f.Changed && f.Name != "resume" {
+			other = "--" + f.Name
 		}
+	})
+	if len(args) > 0 {
+		other = args[0]
 	}
-	ctx, cancel := o.limit(cmd.Context())
-	defer cancel()
+	if other != "" {
+		return usagef("--resume takes everything from the job: leave %s out", other)
+	}
+	ctx := cmd.Context()
 	ws, err := o.openWorkspace(ctx)
 	if err != nil {
 		return err

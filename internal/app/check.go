@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -42,14 +43,16 @@ func newCheck(o *options) *cobra.Command {
 	return cmd
 }
 
-// checkStatus: 1 with a bad verdict, 3 when a test stayed undecided, could not
-// be tried, or when every one skipped.
+// checkStatus: 1 with a bad verdict, 4 when a test could not be run, 3 when one
+// stayed undecided or its commit is untestable, or when every one skipped.
 func checkStatus(tests []kernel.TestResult) error {
 	switch stepStatus(tests) {
 	case stepGood:
 		return nil
 	case stepBad:
 		return statusError(exitBad)
+	case stepAbort:
+		return statusError(exitInfra)
 	}
 	return statusError(exitNoConclusion)
 }
@@ -89,20 +92,26 @@ not build or boot, or the test skips), and 128 when something else is wrong. Wit
 }
 
 // stepStatus: one bad test makes a commit bad; without one, a commit is good
-// only if every test that did not skip is.
+// only if every test that did not skip is. A test that could not be run at all
+// is our trouble: skipping commit after commit would hide it.
 func stepStatus(tests []kernel.TestResult) int {
-	good, open := 0, 0
+	good, open, broken := 0, 0, 0
 	for _, t := range tests {
-		switch t.Verdict {
-		case kernel.Bad:
+		switch {
+		case t.Verdict == kernel.Bad:
 			return stepBad
-		case kernel.Good:
+		case t.Verdict == kernel.Good:
 			good++
-		case kernel.Inconclusive, kernel.Untestable:
+		case t.Verdict == kernel.Inconclusive && t.Runs == 0:
+			broken++
+		case t.Verdict != kernel.Skipped:
 			open++
 		}
 	}
-	if good > 0 && open == 0 {
+	switch {
+	case broken > 0:
+		return stepAbort
+	case good > 0 && open == 0:
 		return stepGood
 	}
 	return stepSkip
@@ -110,8 +119,6 @@ func stepStatus(tests []kernel.TestResult) int {
 
 // runCheck carries out a check and records it.
 func (o *options) runCheck(ctx context.Context, p planFlags, s subjectFlags) (*kernel.CheckResult, error) {
-	ctx, cancel := o.limit(ctx)
-	defer cancel()
 	req, err := p.request(ctx, o, "check")
 	if err != nil {
 		return nil, err
@@ -141,6 +148,7 @@ func (o *options) runCheck(ctx context.Context, p planFlags, s subjectFlags) (*k
 	if err != nil {
 		return nil, err
 	}
+	defer ws.abandon(ctx, id)
 	b, err := o.newBench(ctx, ws, id, req, repo)
 	if err != nil {
 		return nil, err
@@ -194,7 +202,26 @@ func (o *options) limit(ctx context.Context) (context.Context, context.CancelFun
 	if o.timeout == 0 {
 		return context.WithCancel(ctx)
 	}
-	return context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("%w: the time of --timeout %s is up", context.Canceled, o.timeout))
+	return context.WithTimeoutCause(ctx, o.timeout, &interruptedError{fmt.Sprintf("the time of --timeout %s is up", o.timeout)})
+}
+
+// whyEnded replaces the consequences of a cancelled context by its cause.
+func whyEnded(ctx context.Context, err error) error {
+	var code statusError
+	var said *interruptedError
+	if err == nil || ctx.Err() == nil || errors.As(err, &code) || errors.As(err, &said) {
+		return err
+	}
+	return cancelled(ctx)
+}
+
+// cancelled is the reason why ctx ended.
+func cancelled(ctx context.Context) *interruptedError {
+	var said *interruptedError
+	if errors.As(context.Cause(ctx), &said) {
+		return said
+	}
+	return &interruptedError{"interrupted"}
 }
 
 // newJob records a new job and returns its id.
@@ -216,19 +243,12 @@ func (b *bench) interrupted(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() == nil {
 		return err
 	}
-	why := "interrupted"
-	if c := context.Cause(ctx); c != nil && !isPlainCancel(c) {
-		why = c.Error()
+	how := fmt.Sprintf("go on with `orchestrator %s --resume %s`", b.req.Kind, b.id)
+	if b.req.Kind == "check" {
+		how = "run the same command again, without --fresh, to go on"
 	}
-	how := "run the same command again to go on"
-	if b.req.Kind != "check" {
-		how = fmt.Sprintf("go on with `orchestrator %s --resume %s`", b.req.Kind, b.id)
-	}
-	return fmt.Errorf("%w; the runs are kept: %s", &interruptedError{why}, how)
+	return fmt.Errorf("%w; the runs are kept: %s", cancelled(ctx), how)
 }
-
-// isPlainCancel tells ^C from a cancellation that has a reason of its own.
-func isPlainCancel(err error) bool { return err.Error() == context.Canceled.Error() }
 
 // interruptedError ends a job that was cancelled or ran out of time.
 type interruptedError struct{ why string }

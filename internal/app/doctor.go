@@ -79,7 +79,7 @@ func (o *options) examine(ctx context.Context) ([]finding, error) {
 		sandbox(ctx),
 		guestFinding(),
 	}
-	found = append(found, accelerators(ctx, data)...)
+	found = append(found, accelerators(ctx, data, cache)...)
 	return append(found, space("data directory", data), space("cache directory", cache)), ctx.Err()
 }
 
@@ -108,13 +108,13 @@ func guestFinding() finding {
 	return f
 }
 
-// accelerators measures each one anew.
-func accelerators(ctx context.Context, data string) []finding {
+// accelerators measures each one anew, for the jobs to come too.
+func accelerators(ctx context.Context, data, cache string) []finding {
 	path, err := exec.LookPath(qemuBinary)
 	if err != nil {
 		return []finding{{What: "accelerator", Seen: "no " + qemuBinary, Needed: true, Remedy: "deploy/install-deps"}}
 	}
-	c, err := qemu.ChooseAccel(ctx, data, path, "", true)
+	c, err := qemu.ChooseAccel(ctx, data, path, filepath.Join(cache, "accel.json"), true)
 	found := []finding{{What: "QEMU", OK: c.QEMU != "", Seen: c.QEMU, Needed: true}}
 	for _, t := range c.Trials {
 		f := finding{What: "accelerator " + t.Accel, OK: t.Error == "", Seen: fmt.Sprintf("probe guest done in %.2f s", t.Seconds)}

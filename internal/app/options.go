@@ -48,10 +48,7 @@ func (o *options) check(cmd *cobra.Command) error {
 		return usagef("%s has no html form; text or json", cmd.Name())
 	}
 	if o.output != "" { // found out now, not after an hour of building
-		dir := filepath.Dir(o.output)
-		if st, err := os.Stat(dir); err != nil || !st.IsDir() {
-			return usagef("--output %s: there is no directory %s", o.output, dir)
-		}
+		return o.checkOutput()
 	}
 	return nil
 }
@@ -108,10 +105,7 @@ func (o *options) print(render func(io.Writer) error) error {
 		_, err := o.stdout.Write(buf.Bytes())
 		return err
 	}
-	if err := os.WriteFile(o.output+".new", buf.Bytes(), 0o644); err != nil {
-		return fmt.Errorf("report: %w", err)
-	}
-	return os.Rename(o.output+".new", o.output)
+	return o.writeOutput(buf.Bytes())
 }
 
 func (o *options) printJSON(v any) error {

@@ -3,13 +3,10 @@ package app
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"time"
 
@@ -18,7 +15,6 @@ import (
 	"github.com/kernel-bisect/kbisect/internal/job"
 	"github.com/kernel-bisect/kbisect/internal/kconfig"
 	"github.com/kernel-bisect/kbisect/internal/kernel"
-	"github.com/kernel-bisect/kbisect/internal/leash"
 	"github.com/kernel-bisect/kbisect/internal/runner"
 	"github.com/kernel-bisect/kbisect/kconfigs"
 	"github.com/kernel-bisect/kbisect/vmimage"
@@ -82,74 +78,6 @@ func (p *planFlags) request(ctx context.Context, o *options, kind string) (reque
 		return r, usagef("--test, --program and --script exclude each other")
 	}
 	return r, p.bring(ctx, o, &r)
-}
-
-// bring adds the user's program or script to the request.
-func (p *planFlags) bring(ctx context.Context, o *options, r *request) error {
-	file, kind := p.program, "program"
-	if p.script != "" {
-		file, kind = p.script, "script"
-	}
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return usagef("--%s %v", kind, err)
-	}
-	base := filepath.Base(file)
-	if kind == "program" && strings.HasSuffix(base, ".c") {
-		base = strings.TrimSuffix(base, ".c")
-		if data, err = o.compile(ctx, file); err != nil {
-			return err
-		}
-	}
-	if !regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`).MatchString(base) {
-		return usagef("--%s %s: the file's name must be made of letters, digits, dots, dashes", kind, file)
-	}
-	path := vmimage.UserDir + "/" + base
-	argv := []string{path}
-	if kind == "script" && !strings.HasPrefix(string(data), "#!") {
-		argv = []string{"/bin/sh", path}
-	}
-	r.Files = []vmimage.File{{Name: base, Data: data}}
-	r.Program = &runner.Program{Name: kind + "/" + base, Argv: argv, Limit: p.testTimeout}
-	if p.testTimeout < time.Second {
-		return usagef("--test-timeout %s: at least 1s", p.testTimeout)
-	}
-	return nil
-}
-
-// compile turns the user's C source into a static program. Warnings are
-// nobody's error: only a failure is shown.
-func (o *options) compile(ctx context.Context, source string) ([]byte, error) {
-	data, cache, err := o.dirs()
-	if err != nil {
-		return nil, err
-	}
-	// In the cache and under our pid, so that the next start finds what a kill leaves.
-	dir := filepath.Join(cache, compileDir+strconv.Itoa(os.Getpid()))
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("compile %s: %w", source, err)
-	}
-	defer os.RemoveAll(dir)
-	out := filepath.Join(dir, "program")
-	cmd := leash.Command(ctx, data, append(os.Environ(), "TMPDIR="+dir, "LC_ALL=C"), "gcc", "-O1", "-Wall", "-pthread", "-static", "-o", out, source)
-	msg, err := cmd.CombinedOutput()
-	var exit *exec.ExitError
-	switch {
-	case errors.As(err, &exit) && ctx.Err() == nil:
-		return nil, usagef("--program %s does not compile: %s", source, firstError(string(msg)))
-	case err != nil:
-		return nil, fmt.Errorf("compile %s: %w", source, err)
-	}
-	return os.ReadFile(out)
-}
-
-func firstError(msg string) string {
-	for line := range strings.Lines(msg) {
-		if strings.Contains(line, "error") || strings.Contains(line, "undefined") {
-			return strings.TrimSpace(line)
-		}
-	}
-	return strings.TrimSpace(msg)
 }
 
 // programs are what the request wants run, in the order of the list.

@@ -128,6 +128,9 @@ func (p *progress) doing() string {
 // left estimates the time to the end from the commits that are through.
 func (p *progress) left() time.Duration {
 	e := p.event
+	if e.Total == 0 && e.Phase == "run" && e.Done > 0 && e.Of > e.Done {
+		return time.Since(p.since) / time.Duration(e.Done) * time.Duration(e.Of-e.Done)
+	}
 	if e.Total == 0 || e.Index < 2 {
 		return 0
 	}

@@ -38,7 +38,7 @@ func newReport(o *options) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return o.listJobs(jobs)
+				return o.listJobs(jobs, inUse(data))
 			}
 			j, err := s.Job(cmd.Context(), args[0])
 			if err != nil {
@@ -68,7 +68,9 @@ func resultOf(j store.Job) (any, error) {
 	return v, nil
 }
 
-func (o *options) listJobs(jobs []store.Job) error {
+// listJobs prints jobs. One that counts as running while nobody works in the
+// data directory was killed.
+func (o *options) listJobs(jobs []store.Job, inUse bool) error {
 	type row struct {
 		ID      string `json:"id"`
 		Kind    string `json:"kind"`
@@ -81,6 +83,9 @@ func (o *options) listJobs(jobs []store.Job) error {
 		req, err := decodeRequest(j.Request)
 		if err != nil {
 			return err
+		}
+		if j.Status == store.Running && !inUse {
+			j.Status = "killed"
 		}
 		rows = append(rows, row{j.ID, j.Kind, j.Status, j.Created.Local().Format("2006-01-02 15:04:05"), req.Command})
 	}

@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kernel-bisect/kbisect/internal/gitrepo"
-	"github.com/kernel-bisect/kbisect/internal/job"
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 	"github.com/kernel-bisect/kbisect/internal/store"
 )
@@ -86,8 +85,6 @@ func seriesRange(args []string, mbox, base string) (revRange, error) {
 
 // startSeries finds the commits, records the job and carries it out.
 func (o *options) startSeries(ctx context.Context, req request, r revRange) error {
-	ctx, cancel := o.limit(ctx)
-	defer cancel()
 	if _, err := req.plan(); err != nil {
 		return err
 	}
@@ -114,6 +111,9 @@ func (o *options) startSeries(ctx context.Context, req request, r revRange) erro
 		req.Head, err = seriesHead(ctx, repo, base, r)
 	}
 	if err != nil {
+		return err
+	}
+	if _, err := seriesCommits(ctx, repo, base, req); err != nil {
 		return err
 	}
 	id, err := ws.newJob(ctx, req)
@@ -148,12 +148,28 @@ func seriesHead(ctx context.Context, repo *gitrepo.Repo, base kernel.Commit, r r
 	}
 	if !ok {
 		hint := "their histories are unrelated"
-		if mb, err := repo.MergeBase(ctx, base.SHA, head.SHA); err == nil && mb != "" {
+		if mb, err := repo.MergeBase(ctx, base.SHA, head.SHA); err == nil && mb == head.SHA {
+			hint = "it is the other way round"
+		} else if err == nil && mb != "" {
 			hint = "did you mean " + kernel.Abbrev(mb) + ".." + r.head + " (their merge base)?"
 		}
 		return "", usagef("%s..%s: %s is not an ancestor of %s; %s", r.base, r.head, r.base, r.head, hint)
 	}
 	return head.SHA, nil
+}
+
+// seriesCommits lists the commits of a series, a sensible number of them.
+func seriesCommits(ctx context.Context, repo *gitrepo.Repo, base kernel.Commit, req request) ([]kernel.Commit, error) {
+	commits, err := repo.Range(ctx, req.Base, req.Head)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(commits) == 0:
+		return nil, usagef("%s..%s: no commits", base.Short(), kernel.Abbrev(req.Head))
+	case len(commits) > maxSeries:
+		return nil, usagef("%d commits are no series (at most %d); to find one commit use bisect", len(commits), maxSeries)
+	}
+	return commits, nil
 }
 
 // runSeries carries out a recorded series.
@@ -166,20 +182,15 @@ func (o *options) runSeries(ctx context.Context, ws *workspace, id string, req r
 	if err != nil {
 		return err
 	}
-	commits, err := repo.Range(ctx, req.Base, req.Head)
+	commits, err := seriesCommits(ctx, repo, base, req)
 	if err != nil {
 		return err
-	}
-	switch {
-	case len(commits) == 0:
-		return usagef("%s..%s: no commits", base.Short(), kernel.Abbrev(req.Head))
-	case len(commits) > maxSeries:
-		return usagef("%d commits are no series (at most %d); to find one commit use bisect", len(commits), maxSeries)
 	}
 	plan, err := req.plan()
 	if err != nil {
 		return err
 	}
+	defer ws.abandon(ctx, id)
 	b, err := o.newBench(ctx, ws, id, req, repo)
 	if err != nil {
 		return err
@@ -192,7 +203,6 @@ func (o *options) runSeries(ctx context.Context, ws *workspace, id string, req r
 	})
 	if jobErr == nil {
 		res.Status = store.Done
-		jobErr = refusedBase(res)
 	}
 	res.Seconds = time.Since(b.started).Seconds()
 	if err := b.save(ctx, res.Status, res); err != nil {
@@ -210,14 +220,6 @@ func (o *options) runSeries(ctx context.Context, ws *workspace, id string, req r
 	}
 	o.sayReport(id)
 	return seriesStatus(res)
-}
-
-// refusedBase: a configuration that the base does not take is the user's to mend.
-func refusedBase(res *kernel.SeriesResult) error {
-	if b := res.BaseRow.Build; b.Status == kernel.BuildRefused {
-		return &job.RefusedError{Commit: res.Base.Short(), Reason: b.Error}
-	}
-	return nil
 }
 
 // seriesStatus: 1 with a bad verdict, 3 when a test of a commit stayed

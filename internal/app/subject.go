@@ -62,6 +62,13 @@ func (s *subjectFlags) readyKernel(req *request) (*kernel.Kernel, error) {
 // source opens the repository or directory and finds the commit to build.
 func (s *subjectFlags) source(ctx context.Context, dataDir string) (*gitrepo.Repo, kernel.Commit, error) {
 	if s.tree != "" {
+		// Before its files are copied: it may be anybody's home.
+		if st, err := os.Stat(s.tree); err != nil || !st.IsDir() {
+			return nil, kernel.Commit{}, usagef("--tree %s: no such directory", s.tree)
+		}
+		if _, err := os.Stat(filepath.Join(s.tree, "Kconfig")); err != nil {
+			return nil, kernel.Commit{}, usagef("--tree %s: not a Linux kernel: it has no Kconfig", s.tree)
+		}
 		repo, err := gitrepo.OpenDir(ctx, dataDir, s.tree)
 		if err != nil {
 			return nil, kernel.Commit{}, err

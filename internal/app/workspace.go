@@ -77,6 +77,21 @@ func (w *workspace) close() {
 	}
 }
 
+// abandon marks a job that ended before it got anywhere: it is not running.
+func (w *workspace) abandon(ctx context.Context, id string) {
+	_ = w.store.Abandon(context.WithoutCancel(ctx), id)
+}
+
+// inUse says whether some kbisect holds the data directory.
+func inUse(data string) bool {
+	f, err := os.Open(filepath.Join(data, "lock"))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return errors.Is(unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB), unix.EWOULDBLOCK)
+}
+
 // takeLock locks a file that says who holds it.
 func takeLock(path, who string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)

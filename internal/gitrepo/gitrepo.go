@@ -58,6 +58,9 @@ func Open(ctx context.Context, dataDir, source string) (*Repo, error) {
 		return nil, ctx.Err()
 	}
 	if err != nil {
+		if errors.Is(err, exec.ErrNotFound) {
+			return nil, fmt.Errorf("git is not installed: deploy/install-deps installs it")
+		}
 		return nil, userErrorf("%s: not a git repository (for a plain directory use check --tree)", source)
 	}
 	if !filepath.IsAbs(common) {
@@ -176,6 +179,9 @@ func (r *Repo) CheckKernel(ctx context.Context, c kernel.Commit) error {
 		if _, err := r.git(ctx, r.mirror, "cat-file", "-e", c.SHA+":"+f); err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
+			}
+			if _, err := r.git(ctx, r.source, "config", "--get-regexp", `^remote\..*\.promisor$`); err == nil && r.source != "" {
+				return userErrorf("%s is a partial clone and lacks files of %s; kbisect fetches nothing: complete it with `git fetch --refetch --no-filter`", r.source, c.Short())
 			}
 			return userErrorf("commit %s is not a Linux kernel: it has no %s", c.Short(), f)
 		}

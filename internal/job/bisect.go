@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/kernel-bisect/kbisect/internal/bisect"
@@ -104,7 +105,7 @@ func (b *bisection) probe(ctx context.Context, p bisect.Probe) error {
 		b.skip(step, p, "does not boot: "+boot.Reason)
 		return nil
 	}
-	b.lab.notify(Event{Phase: "run", Commit: c, Done: step.Runs, Text: p.Why})
+	b.notify(Event{Phase: "run", Commit: c, Done: step.Runs, Text: p.Why})
 	r, _, err := s.run(ctx, b.program)
 	if err != nil {
 		return err
@@ -121,7 +122,7 @@ func (b *bisection) step(c kernel.Commit, p bisect.Probe) *kernel.BisectStep {
 	b.finishStep()
 	b.res.Steps = append(b.res.Steps, kernel.BisectStep{SHA: c.SHA, Subject: c.Subject, Why: p.Why})
 	b.other, b.since, b.under = 0, time.Now(), p.Commit
-	b.lab.notify(Event{Phase: "build", Commit: c, Text: p.Why})
+	b.notify(Event{Phase: "build", Commit: c, Text: p.Why})
 	return &b.res.Steps[len(b.res.Steps)-1]
 }
 
@@ -137,8 +138,19 @@ func (b *bisection) finishStep() {
 	if s.Outcome == "" {
 		s.Outcome = string(b.search.Judged(b.under))
 	}
-	b.lab.notify(Event{Phase: "done", Commit: kernel.Commit{SHA: s.SHA, Subject: s.Subject}, Text: StepSummary(*s)})
+	b.notify(Event{Phase: "done", Commit: kernel.Commit{SHA: s.SHA, Subject: s.Subject}, Text: StepSummary(*s)})
 	b.update()
+}
+
+// notify adds how far the search is: a step for every halving of what is left,
+// and one for the verification.
+func (b *bisection) notify(e Event) {
+	e.Index = len(b.res.Steps)
+	e.Total = e.Index
+	if left := b.search.Left(); left > 1 {
+		e.Total += int(math.Ceil(math.Log2(float64(left)))) + 1
+	}
+	b.lab.notify(e)
 }
 
 // StepSummary tells what came out of a step.

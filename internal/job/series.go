@@ -15,6 +15,9 @@ func (l *Lab) Series(ctx context.Context, base kernel.Commit, commits []kernel.C
 	if err != nil {
 		return err
 	}
+	if row.Build.Status == kernel.BuildRefused {
+		return &RefusedError{base.Short(), row.Build.Error} // the user's to mend, on every commit
+	}
 	row.Base = true
 	res.BaseRow = &row
 	update()

@@ -27,6 +27,7 @@ type Trial struct {
 type Choice struct {
 	QEMU   string  `json:"qemu"` // version line
 	Boot   string  `json:"boot"` // the host's boot id: a reboot may change what works
+	KVM    bool    `json:"kvm"`  // /dev/kvm could be opened: a new group membership changes what works
 	Accel  string  `json:"accel"`
 	Trials []Trial `json:"trials"`
 }
@@ -52,8 +53,8 @@ func ChooseAccel(ctx context.Context, owner, qemu, cacheFile string, fresh bool)
 		return Choice{}, err
 	}
 	boot, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	c := Choice{QEMU: version, Boot: strings.TrimSpace(string(boot))}
-	if old, ok := remembered(cacheFile); ok && !fresh && old.QEMU == c.QEMU && old.Boot == c.Boot {
+	c := Choice{QEMU: version, Boot: strings.TrimSpace(string(boot)), KVM: openKVM() == nil}
+	if old, ok := remembered(cacheFile); ok && !fresh && old.QEMU == c.QEMU && old.Boot == c.Boot && old.KVM == c.KVM {
 		return old, nil
 	}
 	tcg := probe(ctx, owner, qemu, "tcg", 20*time.Second)
@@ -76,6 +77,14 @@ func ChooseAccel(ctx context.Context, owner, qemu, cacheFile string, fresh bool)
 		_ = os.WriteFile(cacheFile, b, 0o644) // only a cache: measured again without it
 	}
 	return c, nil
+}
+
+func openKVM() error {
+	f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 func remembered(file string) (Choice, bool) {
@@ -102,12 +111,10 @@ const probeValue, probeExit = 42, 2*42 + 1
 func probe(ctx context.Context, owner, qemu, accel string, limit time.Duration) Trial {
 	t := Trial{Accel: accel}
 	if accel == "kvm" {
-		f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
-		if err != nil {
+		if err := openKVM(); err != nil {
 			t.Error = err.Error()
 			return t
 		}
-		_ = f.Close()
 	}
 	image, err := memfd("kbisect-probe")
 	if err == nil {

@@ -128,6 +128,15 @@ func (s *Store) SaveJob(ctx context.Context, id, status string, result []byte) e
 	return nil
 }
 
+// Abandon marks a job as interrupted if it still counts as running.
+func (s *Store) Abandon(ctx context.Context, id string) error {
+	_, err := s.db.ExecContext(ctx, `UPDATE jobs SET status = ? WHERE id = ? AND status = ?`, Interrupted, id, Running)
+	if err != nil {
+		return fmt.Errorf("record job %s: %w", id, err)
+	}
+	return nil
+}
+
 // Job finds a job; an unknown id is ErrNoJob.
 func (s *Store) Job(ctx context.Context, id string) (Job, error) {
 	jobs, err := s.jobs(ctx, `WHERE id = ?`, id)
