@@ -1,9 +1,12 @@
 package kbuild
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"slices"
 	"syscall"
 )
 
@@ -14,7 +17,15 @@ import (
 // maxFile is more than any kernel image.
 const maxFile = 1 << 30
 
-// readInside reads the regular file dir/name.
+// errOdd: what a build left is no file as a kernel has it. Its own doing,
+// unlike an error in reading it.
+var errOdd = errors.New("not a file of a kernel")
+
+// ours are the failures to open a file that no build can cause.
+var ours = []syscall.Errno{syscall.EIO, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ESTALE}
+
+// readInside reads the regular file dir/name. The error is errOdd if there is
+// none: nothing, a pipe, a directory, a link that leads out.
 func readInside(dir, name string) ([]byte, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -23,7 +34,10 @@ func readInside(dir, name string) ([]byte, error) {
 	defer func() { _ = root.Close() }()
 	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, err
+		if slices.ContainsFunc(ours, func(e syscall.Errno) bool { return errors.Is(err, e) }) {
+			return nil, err
+		}
+		return nil, fmt.Errorf("%w: %w", errOdd, err)
 	}
 	defer f.Close()
 	st, err := f.Stat()
@@ -31,7 +45,7 @@ func readInside(dir, name string) ([]byte, error) {
 		return nil, err
 	}
 	if !st.Mode().IsRegular() || st.Size() > maxFile {
-		return nil, fmt.Errorf("%s: not a file of a kernel (%s, %d bytes)", f.Name(), st.Mode(), st.Size())
+		return nil, fmt.Errorf("%w: %s (%s, %d bytes)", errOdd, name, st.Mode(), st.Size())
 	}
 	return io.ReadAll(f)
 }
@@ -53,6 +67,17 @@ func writeInside(dir, name string, text []byte) error {
 	_, err = f.Write(text)
 	if cerr := f.Close(); err == nil {
 		err = cerr
+	}
+	return err
+}
+
+// emptyDir removes what is in dir, not dir: it may be a mount.
+func emptyDir(dir string) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if rerr := os.RemoveAll(filepath.Join(dir, e.Name())); err == nil {
+			err = rerr
+		}
 	}
 	return err
 }

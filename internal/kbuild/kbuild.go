@@ -8,7 +8,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -143,17 +145,32 @@ func (b *Builder) compile(ctx context.Context, m *makeRun) (kernel.Build, error)
 	}
 	k := kernel.Kernel{}
 	if k.Digest, err = fileDigest(b.Objects, imageFile); err != nil {
-		return kernel.Build{}, err
+		return b.odd("kernel image", err)
 	}
 	if k.ConfigDigest, err = fileDigest(b.Objects, configFile); err != nil {
-		return kernel.Build{}, err
+		return b.odd("configuration", err)
 	}
 	release, err := readInside(b.Objects, releaseFile)
 	if err != nil {
-		return kernel.Build{}, err
+		return b.odd("kernel release", err)
 	}
 	k.Release = strings.TrimSpace(string(release))
 	return kernel.Build{Status: kernel.BuildOK, Kernel: k}, nil
+}
+
+// odd is the outcome of a make that ended well without leaving what. Where
+// something else is in its place the object tree goes with it: it would be in
+// the way of the next commit, and make does not always replace it.
+func (b *Builder) odd(what string, err error) (kernel.Build, error) {
+	if !errors.Is(err, errOdd) {
+		return kernel.Build{}, err
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		if err := emptyDir(b.Objects); err != nil {
+			return kernel.Build{}, fmt.Errorf("object tree: %w", err)
+		}
+	}
+	return kernel.Build{Status: kernel.BuildFailed, Error: fmt.Sprintf("the build left no %s: %v", what, err)}, nil
 }
 
 // configure composes the .config with merge_config.sh and olddefconfig and
@@ -193,7 +210,8 @@ func (b *Builder) configure(ctx context.Context, m *makeRun) (string, error) {
 	}
 	after, err := readInside(b.Objects, configFile)
 	if err != nil {
-		return "", err
+		left, err := b.odd("configuration", err)
+		return left.Error, err
 	}
 	// An equal configuration keeps its time, or make would start over.
 	if statErr == nil && string(before) == string(after) {
@@ -214,7 +232,7 @@ func (b *Builder) configure(ctx context.Context, m *makeRun) (string, error) {
 // .config is a function of these, so it needs no checkout to know the key.
 func (b *Builder) key(ctx context.Context, c kernel.Commit) (string, error) {
 	if b.toolchain == "" {
-		d, err := toolchain(ctx)
+		d, err := toolchain(ctx, b.Sandbox)
 		if err != nil {
 			return "", err
 		}

@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -27,7 +26,7 @@ type makeRun struct {
 	log     *os.File
 	logged  int64
 	errors  []string // lines that look like errors, the first few
-	trouble string   // the first line that looks like the host's fault
+	signs   signs    // whose fault a failure is
 }
 
 // maxLog bounds the log of one build: a hostile Makefile can print for ever.
@@ -61,8 +60,8 @@ func (m *makeRun) logText() ([]byte, error) {
 }
 
 // make runs make with a target on the object tree. It returns false when make
-// gave up, and an error when it could not do its work: no space, no memory, no
-// time, no sandbox.
+// gave up, and an error when it could not do its work: no tools, space, memory,
+// time or sandbox.
 func (m *makeRun) make(ctx context.Context, args ...string) (bool, error) {
 	src, obj := m.b.paths()
 	return m.run(ctx, nil, append(append([]string{"make", "-C", src, "O=" + obj}, reproducible...), args...))
@@ -91,7 +90,7 @@ func (m *makeRun) mergeConfig(ctx context.Context, fragments []string) (bool, er
 func (m *makeRun) run(ctx context.Context, env, argv []string) (bool, error) {
 	name, args, environ := m.b.wrap(env, argv)
 	cmd := leash.Command(ctx, m.b.Owner, environ, name, args...)
-	_, obj := m.b.paths()
+	src, obj := m.b.paths()
 	if !m.b.Sandbox {
 		cmd.Dir = obj
 	}
@@ -102,7 +101,7 @@ func (m *makeRun) run(ctx context.Context, env, argv []string) (bool, error) {
 	defer r.Close()
 	cmd.Stdout, cmd.Stderr = w, w
 	fmt.Fprintf(m.log, "+ %s\n", strings.Join(argv, " "))
-	m.errors, m.trouble = nil, ""
+	m.errors, m.signs = nil, signs{src: src, obj: obj}
 	if err := cmd.Start(); err != nil {
 		_ = w.Close()
 		return false, fmt.Errorf("start %s: %w", name, err)
@@ -134,51 +133,18 @@ func (m *makeRun) run(ctx context.Context, env, argv []string) (bool, error) {
 	case !errors.As(err, &exit):
 		return false, fmt.Errorf("%s: %w", argv[0], err)
 	}
-	if why := m.hostTrouble(exit); why != "" {
-		return false, errors.New(why)
-	}
-	return false, nil
-}
-
-// hostTrouble recognises the failures that say nothing about the commit.
-func (m *makeRun) hostTrouble(exit *exec.ExitError) string {
 	if exit.ExitCode() < 0 {
-		return "make was killed from outside: " + exit.String()
+		return false, fmt.Errorf("make was killed from outside: %s", exit)
 	}
-	if exit.ExitCode() == 128+int(syscall.SIGKILL) { // as bwrap and sh put it
-		return "make was killed, most likely for want of memory: use fewer --jobs"
-	}
-	if m.trouble == "" {
-		return ""
-	}
-	for _, t := range troubles {
-		if strings.Contains(m.trouble, t.sign) {
-			return strings.NewReplacer("{dir}", m.b.Owner, "{line}", m.trouble).Replace(t.why)
-		}
-	}
-	return ""
-}
-
-// trouble is what a program says when the machine lacks something.
-type trouble struct{ sign, why string }
-
-var troubles = []trouble{
-	{"No space left on device", "the disk is full: free some space under {dir} or use another --data-dir"},
-	{"Disk quota exceeded", "the disk quota is used up: free some space under {dir} or use another --data-dir"},
-	{"Killed signal terminated", "the compiler was killed, most likely for want of memory: use fewer --jobs"},
-	{"] Killed", "a build step was killed, most likely for want of memory: use fewer --jobs"},  // make
-	{" Killed  ", "a build step was killed, most likely for want of memory: use fewer --jobs"}, // sh
-	{"] Error 137", "a build step was killed, most likely for want of memory: use fewer --jobs"},
-	{"virtual memory exhausted", "the compiler ran out of memory: use fewer --jobs"},
-	{"bwrap: ", "the build sandbox does not work ({line}): see `orchestrator doctor`, or use --no-sandbox for sources you trust"},
-	{"Cannot allocate memory", "out of memory: use fewer --jobs"},
-	{"Resource temporarily unavailable", "the process limit is reached"},
+	return false, m.hostTrouble(exit.ExitCode())
 }
 
 var (
 	// "  CC      mm/memory.o": kbuild's short form; host programs are HOSTCC.
 	objectLine = regexp.MustCompile(`^  (CC|AS)(\s|\s+\[M\]\s)`)
-	errorLine  = regexp.MustCompile(`(?i)(\berror\b|undefined reference|\*\*\*|No space left|quota exceeded|Killed|memory exhausted|Cannot allocate|temporarily unavailable|^bwrap: )`)
+	errorLine  = regexp.MustCompile(`(?i)(\berror\b|undefined reference|\*\*\*|No space left|quota exceeded|Killed|memory exhausted|Cannot allocate|temporarily unavailable|: (command )?not found$|cannot find -l|^bwrap: |out of memory|: No such file or directory$|: Permission denied$)`)
+	// Said of missing files that are no errors: only an exit code makes it one.
+	mereHint = regexp.MustCompile(`^[^\s:]+: (\d+: )?\S+: (No such file or directory|Permission denied)$`)
 	// What make says in passing; directories and objects may be called "error".
 	quietLine = regexp.MustCompile(`^(  [A-Z]|make(\[\d+\])?: (Entering|Leaving) directory)`)
 )
@@ -216,19 +182,18 @@ func (m *makeRun) keep(line []byte) error {
 		m.objects++
 		m.b.report(Progress{Phase: "compile", Objects: m.objects, Elapsed: time.Since(m.start)})
 	}
-	if quietLine.Match(line) || !errorLine.Match(line) {
+	if quietLine.Match(line) || quotedLine.Match(line) || !errorLine.Match(line) {
+		return nil
+	}
+	m.signs.note(string(line))
+	if mereHint.Match(line) {
 		return nil
 	}
 	if len(m.errors) < maxErrors {
 		m.errors = append(m.errors, string(line))
 	}
-	if m.trouble == "" && slices.ContainsFunc(troubles, func(t trouble) bool { return bytes.Contains(line, []byte(t.sign)) }) {
-		m.trouble = string(line)
-	}
 	return nil
 }
-
-var compilerError = regexp.MustCompile(`^(.*?):(\d+):(?:\d+:)? (?:fatal )?error: (.*)$`)
 
 // firstError is the first error of the last command: the compiler's if there
 // is one, with the path as in the tree.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -25,9 +26,32 @@ func (b *Builder) paths() (src, obj string) {
 	return b.Source.Dir(), b.Objects
 }
 
-// buildEnv is the whole environment of a build: nothing of ours gets in.
-func buildEnv(more []string) []string {
-	return append([]string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "HOME=/tmp", "TMPDIR=/tmp", "SOURCE_DATE_EPOCH=0"}, more...)
+// buildEnv is the whole environment of a build: nothing of ours gets in but
+// the mark that leash puts on every process (KBISECT_OWNER).
+func buildEnv(sandbox bool, more []string) []string {
+	return append([]string{"PATH=" + buildPath(sandbox), "LC_ALL=C", "HOME=/tmp", "TMPDIR=/tmp", "SOURCE_DATE_EPOCH=0"}, more...)
+}
+
+// buildPath is the PATH of a build: ours, in the sandbox without what is not
+// to be seen there.
+func buildPath(sandbox bool) string {
+	path := os.Getenv("PATH")
+	if !sandbox {
+		return path
+	}
+	dirs := slices.DeleteFunc(filepath.SplitList(path), func(d string) bool { return !inSandbox(d) })
+	if len(dirs) == 0 {
+		return "/usr/local/bin:/usr/bin:/bin"
+	}
+	return strings.Join(dirs, ":")
+}
+
+// inSandbox says whether the sandbox shows a path of the machine.
+func inSandbox(path string) bool {
+	path = filepath.Clean(path)
+	return slices.ContainsFunc(slices.Concat(systemDirs, rootDirs), func(d string) bool {
+		return path == d || strings.HasPrefix(path, d+"/")
+	})
 }
 
 // wrap puts a command into the sandbox: make on a patch from the Internet runs
@@ -35,7 +59,7 @@ func buildEnv(more []string) []string {
 // read-only, can write to the object tree and a private /tmp, and has no
 // network, no home and no other processes.
 func (b *Builder) wrap(env, argv []string) (name string, args, environ []string) {
-	environ = buildEnv(env)
+	environ = buildEnv(b.Sandbox, env)
 	if !b.Sandbox {
 		return argv[0], argv[1:], environ
 	}
@@ -49,6 +73,9 @@ func (b *Builder) wrap(env, argv []string) (name string, args, environ []string)
 // systemDirs hold compilers and what they need.
 var systemDirs = []string{"/usr", "/opt", "/nix/store", "/gnu/store", "/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d"}
 
+// rootDirs are links into /usr on most systems, directories on some.
+var rootDirs = []string{"/bin", "/sbin", "/lib", "/lib32", "/lib64"}
+
 func sandboxArgs() []string {
 	a := []string{
 		"--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL",
@@ -57,8 +84,7 @@ func sandboxArgs() []string {
 	for _, d := range systemDirs {
 		a = append(a, "--ro-bind-try", d, d)
 	}
-	for _, d := range []string{"/bin", "/sbin", "/lib", "/lib32", "/lib64"} {
-		// Links into /usr on most systems, directories on some.
+	for _, d := range rootDirs {
 		if to, err := os.Readlink(d); err == nil {
 			a = append(a, "--symlink", strings.TrimPrefix(to, "/"), d)
 		} else {
@@ -74,7 +100,9 @@ func CheckSandbox(ctx context.Context) error {
 	if err != nil {
 		return errors.New("bubblewrap (bwrap) is not installed")
 	}
-	out, err := exec.CommandContext(ctx, path, append(sandboxArgs(), "--", "true")...).CombinedOutput()
+	cmd := exec.CommandContext(ctx, path, append(sandboxArgs(), "--", "true")...)
+	cmd.Env = buildEnv(true, nil)
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()

@@ -123,13 +123,21 @@ func TestLinksLeftByABuild(t *testing.T) {
 		for _, c := range []struct{ name, file string }{
 			{"image", "arch/x86/boot/bzImage"}, {"release", "include/config/kernel.release"}, {"config", ".config"},
 		} {
-			for how, make := range map[string]string{"link": "ln -s '" + secret + "'", "pipe": "mkfifo"} {
+			for how, make := range map[string]string{"link": "ln -s '" + secret + "'", "pipe": "mkfifo", "directory": "mkdir", "nothing": ": "} {
 				t.Run(c.name+" "+how, func(t *testing.T) {
 					b, src := builder(t, sandbox, goodBuild+"rm $obj/"+c.file+"; "+make+" $obj/"+c.file+"\n")
-					if got, err := b.Build(t.Context(), src.commit()); err == nil {
-						t.Errorf("a %s was taken for the %s: %+v", how, c.name, got)
+					got := build(t, b, src)
+					if got.Status != kernel.BuildFailed || !strings.HasPrefix(got.Error, "the build left no ") || strings.Contains(got.Error, b.Owner) {
+						t.Errorf("a %s in place of the %s: %+v", how, c.name, got)
 					}
-					noEntry(t, b, src)
+					// It is not in the way of the next commit.
+					src.write("build.sh", goodBuild)
+					if got := build(t, b, src); got.Status != kernel.BuildOK {
+						t.Errorf("the next build: %+v", got)
+					}
+					if text := read(t, secret); text != "hunter2" {
+						t.Errorf("the user's file was overwritten: %q", text)
+					}
 				})
 			}
 		}
@@ -195,32 +203,6 @@ func TestSandboxThatDoesNotStart(t *testing.T) {
 			}
 			noEntry(t, b, src)
 		})
-	}
-}
-
-// Without build tools nothing can be said; the message names the tool.
-func TestToolchain(t *testing.T) {
-	bin := t.TempDir()
-	t.Setenv("PATH", bin)
-	if _, err := toolchain(t.Context()); err == nil || !strings.Contains(err.Error(), "gcc does not run") {
-		t.Errorf("%v", err)
-	}
-	install := func(version string) string {
-		t.Helper()
-		for _, tool := range []string{"gcc", "ld", "as", "make", "flex", "bison"} {
-			if err := os.WriteFile(filepath.Join(bin, tool), []byte("#!/bin/sh\necho '"+tool+version+"'\n"), 0o755); err != nil {
-				t.Fatal(err)
-			}
-		}
-		digest, err := toolchain(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return digest
-	}
-	one := install("1")
-	if install("1") != one || install("2") == one {
-		t.Error("the digest does not follow the versions")
 	}
 }
 
