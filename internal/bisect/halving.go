@@ -51,9 +51,10 @@ const (
 // the rate of false failures. Untestable commits are no evidence; the search
 // goes round them.
 type Halving struct {
-	graph *history.Graph
-	bad   int     // position of the bad end
-	alpha float64 // error allowed for one commit
+	graph      *history.Graph
+	bad        int     // position of the bad end
+	confidence float64 // asked for
+	alpha      float64 // error allowed for one commit
 
 	runs       map[int]*tally
 	candidates history.Bits
@@ -66,6 +67,8 @@ type tally struct {
 	verified      int // runs asked for to verify the parent of the culprit
 	untestable    bool
 }
+
+func (t *tally) runs() int { return t.fails + t.passes }
 
 type phase int
 
@@ -86,11 +89,11 @@ const (
 )
 
 // NewHalving searches the graph, whose last commit is the bad end, for the
-// commit that brought the failure. The culprit is named with at least the given
-// confidence, as far as runs can give it.
+// commit that brought the failure. A culprit is named with at least the given
+// confidence or not at all.
 func NewHalving(g *history.Graph, confidence float64) *Halving {
 	n := len(g.Commits)
-	h := &Halving{graph: g, bad: n - 1, runs: map[int]*tally{}, candidates: history.NewBits(n)}
+	h := &Halving{graph: g, bad: n - 1, confidence: confidence, runs: map[int]*tally{}, candidates: history.NewBits(n)}
 	h.candidates.Or(g.Ancestors(h.bad))
 	// Every commit on the way must be judged right: log2 n of them and the ends.
 	h.alpha = (1 - confidence) / (math.Ceil(math.Log2(float64(n)+1)) + 2)
@@ -99,28 +102,27 @@ func NewHalving(g *history.Graph, confidence float64) *Halving {
 
 // Next returns the next probe, false when the search has ended.
 func (h *Halving) Next() (Probe, bool) {
-	for {
-		switch h.phase {
-		case calibrateBad:
-			if p, ok := h.nextBadEnd(); ok {
-				return p, true
-			}
-		case calibrateGood:
-			if p, ok := h.nextGoodEnd(); ok {
-				return p, true
-			}
-		case halve:
-			if p, ok := h.nextHalf(); ok {
-				return p, true
-			}
-		case verify:
-			if p, ok := h.nextVerification(); ok {
-				return p, true
-			}
-		case done:
-			return Probe{}, false
+	for h.phase != done {
+		if p, ok := h.step(); ok {
+			return p, true
 		}
 	}
+	return Probe{}, false
+}
+
+// step returns the next probe of the phase, or false and a change of phase.
+func (h *Halving) step() (Probe, bool) {
+	switch h.phase {
+	case calibrateBad:
+		return h.nextBadEnd()
+	case calibrateGood:
+		return h.nextGoodEnd()
+	case halve:
+		return h.nextHalf()
+	case verify:
+		return h.nextVerification()
+	}
+	return Probe{}, false
 }
 
 // Observe adds what a probe gave.
@@ -178,10 +180,9 @@ func (h *Halving) nextGoodEnd() (Probe, bool) {
 	case open:
 		return Probe{GoodEnd, WhyGoodEnd}, true
 	case bad:
-		t := h.tally(GoodEnd)
-		h.stop(kernel.OlderThanGood, fmt.Sprintf("the good end fails too (%d of %d runs): the cause is older", t.fails, t.fails+t.passes))
+		h.stopOlder()
 	case skipped:
-		h.stop(kernel.NoConclusion, "the good end cannot be tested")
+		h.stop(kernel.NoConclusion, h.undecided("the good end", GoodEnd))
 	case good:
 		h.phase = halve
 	}
@@ -232,7 +233,7 @@ func (h *Halving) choose() (int, bool) {
 		switch st := h.state(i); {
 		case st == skipped:
 			skips = append(skips, i)
-		case st == open && t.fails+t.passes > 0 && h.candidates.Has(i) && i != h.bad:
+		case st == open && t.runs() > 0 && h.candidates.Has(i) && i != h.bad:
 			return i, true
 		}
 	}
@@ -252,49 +253,6 @@ func (h *Halving) choose() (int, bool) {
 		}
 	}
 	return best, bestValue > 0
-}
-
-// nextVerification runs the commits next to the change again: the parents of
-// the culprit as often as it took to call a commit good, and the culprit until
-// it has failed twice.
-func (h *Halving) nextVerification() (Probe, bool) {
-	c := h.candidates.List()[0]
-	below := h.graph.Parents(c)
-	if len(below) == 0 {
-		below = []int{GoodEnd}
-	}
-	for _, p := range below {
-		switch t := h.tally(p); {
-		case h.state(p) == bad:
-			h.phase = halve // its failures are news: look again with all that is known
-			return Probe{}, false
-		case t.untestable:
-			h.result.Confidence = h.allRight()
-			h.stop(kernel.Set, "the parent of the first bad commit cannot be tested")
-			return Probe{}, false
-		case t.verified < h.verifyRuns() || h.state(p) == open && t.fails+t.passes < maxRuns:
-			return Probe{p, WhyVerify}, true
-		}
-	}
-	if t := h.tally(c); t.fails < 2 && t.fails+t.passes < maxRuns {
-		return Probe{c, WhyVerify}, true
-	}
-	conf := h.probBad(c)
-	for _, p := range below {
-		conf *= 1 - h.probBad(p)
-	}
-	h.result.Culprit, h.result.Confidence = c, conf
-	h.stop(kernel.Found, h.foundReason(c, below))
-	return Probe{}, false
-}
-
-func (h *Halving) foundReason(c int, below []int) string {
-	t, p := h.tally(c), &tally{}
-	for _, i := range below {
-		p.fails += h.tally(i).fails
-		p.passes += h.tally(i).passes
-	}
-	return fmt.Sprintf("it fails %d of %d runs and its parent %d of %d", t.fails, t.fails+t.passes, p.fails, p.fails+p.passes)
 }
 
 func (h *Halving) stop(s kernel.BisectStatus, reason string) {

@@ -44,7 +44,7 @@ func search(t testing.TB, h *Halving, w world) (Result, int, []int) {
 		if !ok {
 			break
 		}
-		if runs++; runs > 10000 {
+		if runs++; runs > (len(h.graph.Commits)+1)*3*maxRuns { // halving and verification, of every commit
 			t.Fatal("the search does not end")
 		}
 		built[p.Commit] = true
@@ -192,18 +192,7 @@ func TestNoise(t *testing.T) {
 func TestAnyAnswers(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(1, 20).Draw(t, "n")
-		var cs []kernel.Commit
-		for i := range n {
-			p := []string{fmt.Sprint(i - 1)}
-			if i > 1 && rapid.Bool().Draw(t, "merge") {
-				p = append(p, fmt.Sprint(rapid.IntRange(0, i-2).Draw(t, "second parent")))
-			}
-			cs = append(cs, kernel.Commit{SHA: fmt.Sprint(i), Parents: p})
-		}
-		g, err := history.New(cs)
-		if err != nil {
-			t.Fatal(err)
-		}
+		g := randomGraph(t, n)
 		h, untestable := NewHalving(g, 0.99), map[int]bool{}
 		for runs := 0; ; runs++ {
 			p, ok := h.Next()

@@ -47,7 +47,7 @@ func (h *Halving) state(i int) state {
 		return bad
 	case p <= h.alpha:
 		return good
-	case t.fails+t.passes >= maxRuns:
+	case t.runs() >= maxRuns:
 		return skipped
 	}
 	return open
