@@ -59,7 +59,7 @@ func (o *options) writeOutput(data []byte) error {
 	if err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
-	defer os.Remove(f.Name()) // in vain once it is renamed
+	defer func() { _ = os.Remove(f.Name()) }() // in vain once it is renamed
 	_, err = f.Write(data)
 	if err == nil {
 		err = f.Chmod(fs.FileMode(0o644))

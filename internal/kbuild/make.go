@@ -134,7 +134,7 @@ func (m *makeRun) run(ctx context.Context, env, argv []string) (bool, error) {
 		return false, fmt.Errorf("%s: %w", argv[0], err)
 	}
 	if exit.ExitCode() < 0 {
-		return false, fmt.Errorf("make was killed from outside: %s", exit)
+		return false, fmt.Errorf("make was killed from outside: %w", exit)
 	}
 	return false, m.hostTrouble(exit.ExitCode())
 }
