@@ -33,14 +33,16 @@ func run() error {
 	problems := mountAll()
 	// Kernel messages go to the console whatever a test does to printk.
 	_ = os.WriteFile("/proc/sys/kernel/printk", []byte("7"), 0)
+	// Swap takes as long as all the rest; the guest has two CPUs.
+	memory := make(chan []string)
+	go func() { memory <- append(enableTHP(), setUpSwap(bootArg("kbisect.swap_mib"))...) }()
 	port, err := openPort()
 	if err != nil {
 		return err
 	}
-	problems = append(problems, enableTHP()...)
-	problems = append(problems, setUpSwap(bootArg("kbisect.swap_mib"))...)
 	hello := look()
-	hello.Problems = problems
+	hello.Problems = append(problems, <-memory...)
+	lookAtMemory(&hello)
 	if err := agentproto.Encode(port, agentproto.Message{Type: agentproto.TypeHello, Hello: &hello}); err != nil {
 		return err
 	}

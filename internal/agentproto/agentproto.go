@@ -65,8 +65,8 @@ type Message struct {
 
 // Hello tells what the guest really has, after the agent has set it up.
 type Hello struct {
-	Release      string   `json:"release"`       // uname -r
-	ConfigDigest string   `json:"config_digest"` // sha256 of /proc/config.gz's content, "" without it
+	Release      string   `json:"release"`    // uname -r
+	ConfigCRC    string   `json:"config_crc"` // CRC-32 of the .config in /proc/config.gz, "" without it
 	CPUs         int      `json:"cpus"`
 	MemoryKiB    int64    `json:"memory_kib"`
 	SwapKiB      int64    `json:"swap_kib"`

@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -147,9 +148,12 @@ func (b *Builder) compile(ctx context.Context, m *makeRun) (kernel.Build, error)
 	if k.Digest, err = fileDigest(b.Objects, imageFile); err != nil {
 		return b.odd("kernel image", err)
 	}
-	if k.ConfigDigest, err = fileDigest(b.Objects, configFile); err != nil {
+	config, err := readInside(b.Objects, configFile)
+	if err != nil {
 		return b.odd("configuration", err)
 	}
+	sum := sha256.Sum256(config)
+	k.ConfigDigest, k.ConfigCRC = hex.EncodeToString(sum[:]), fmt.Sprintf("%08x", crc32.ChecksumIEEE(config))
 	release, err := readInside(b.Objects, releaseFile)
 	if err != nil {
 		return b.odd("kernel release", err)

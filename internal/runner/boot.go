@@ -134,8 +134,8 @@ func (b *Booted) start(ctx context.Context, k kernel.Kernel) (kernel.Boot, error
 	for _, p := range b.Hello.Problems {
 		b.lab.Log.Warn("the guest lacks something; tests that need it will skip", zap.String("problem", p))
 	}
-	if got := b.Hello.ConfigDigest; k.ConfigDigest != "" && got != "" && got != k.ConfigDigest {
-		return boot, fmt.Errorf("boot: the guest runs another configuration (%.12s) than the one that was built (%.12s)", got, k.ConfigDigest)
+	if got := b.Hello.ConfigCRC; k.ConfigCRC != "" && got != "" && got != k.ConfigCRC {
+		return boot, fmt.Errorf("boot: the guest runs another configuration (CRC %s) than the one that was built (%s)", got, k.ConfigCRC)
 	}
 	if b.opts.RAM == nil {
 		return boot, nil

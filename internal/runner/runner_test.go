@@ -20,7 +20,7 @@ import (
 // port 5. It notes every start in the file "starts" beside it.
 const (
 	negotiate = `echo '{"QMP": {}}' >&3; read -r line <&3; echo '{"return": {}, "id": "1"}' >&3; `
-	hello     = `echo '{"v":1,"type":"hello","hello":{"release":"6.12.1","config_digest":"c0ffee"}}' >&5; `
+	hello     = `echo '{"v":1,"type":"hello","hello":{"release":"6.12.1","config_crc":"c0ffee"}}' >&5; `
 	takeRun   = `read -r line <&5; id=$(echo "$line" | sed 's/.*"id":"\([0-9a-f]*\)".*/\1/'); `
 	endMark   = `echo "kbisect: end of run $id" >&4; `
 	passed    = `echo '{"v":1,"type":"result","id":"'$id'","result":{"exit":0,"wall_ms":1}}' >&5; `
@@ -53,7 +53,7 @@ var program = Program{Name: "cow/a/base", Argv: []string{"/bin/repro", "cow/a/ba
 
 func TestBootAndRun(t *testing.T) {
 	l, starts := newLab(t, negotiate+"echo 'Linux version 6.12.1' >&4; "+hello+takeRun+endMark+passed+forever)
-	b, boot, err := l.Boot(t.Context(), kernel.Kernel{ConfigDigest: "c0ffee"}, machineShape)
+	b, boot, err := l.Boot(t.Context(), kernel.Kernel{ConfigCRC: "c0ffee"}, machineShape)
 	if err != nil || boot.Status != kernel.BootOK || b.Hello.Release != "6.12.1" || !(boot.Seconds > 0) {
 		t.Fatalf("%+v, %v", boot, err)
 	}
@@ -86,7 +86,7 @@ func TestBootFails(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l, starts := newLab(t, c.script)
-			b, boot, err := l.Boot(t.Context(), kernel.Kernel{ConfigDigest: "c0ffee"}, machineShape)
+			b, boot, err := l.Boot(t.Context(), kernel.Kernel{ConfigCRC: "c0ffee"}, machineShape)
 			switch {
 			case c.err != "":
 				if err == nil || !strings.Contains(err.Error(), c.err) || b != nil {
