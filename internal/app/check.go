@@ -183,9 +183,7 @@ func (b *bench) check(ctx context.Context, ready *kernel.Kernel, commit kernel.C
 			return res, &job.RefusedError{Commit: commit.Short(), Reason: build.Error}
 		case kernel.BuildFailed:
 			res.Boot.Status = kernel.BootNone
-			for _, p := range plan.Programs {
-				res.Tests = append(res.Tests, kernel.TestResult{Name: p.Name, Verdict: kernel.Untestable, Reason: "does not build: " + build.Error})
-			}
+			res.Tests = plan.Untestable("does not build: " + build.Error)
 			return res, nil
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kernel-bisect/kbisect/internal/job"
+	"github.com/kernel-bisect/kbisect/internal/kbuild"
 	"github.com/kernel-bisect/kbisect/internal/kconfig"
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 	"github.com/kernel-bisect/kbisect/internal/runner"
@@ -69,7 +70,7 @@ func (p *planFlags) request(ctx context.Context, o *options, kind string) (reque
 		if _, err := kconfig.ParseFragment(name, text); err != nil {
 			return r, usagef("--kconfig %v", err)
 		}
-		r.Kconfig = append(r.Kconfig, kbuildFragment{Name: name, Text: text})
+		r.Kconfig = append(r.Kconfig, kbuild.Fragment{Name: name, Text: text})
 	}
 	if p.program == "" && p.script == "" {
 		return r, nil
@@ -146,14 +147,14 @@ func profileOf(name string) (kernel.Profile, error) {
 }
 
 // fragments are a profile's own and the user's behind them.
-func fragments(p kernel.Profile, more []kbuildFragment) ([]kbuildFragment, error) {
-	var out []kbuildFragment
+func fragments(p kernel.Profile, more []kbuild.Fragment) ([]kbuild.Fragment, error) {
+	var out []kbuild.Fragment
 	for _, name := range p.Fragments {
 		text, err := kconfigs.Fragment(name)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, kbuildFragment{Name: name, Text: text})
+		out = append(out, kbuild.Fragment{Name: name, Text: text})
 	}
 	return append(out, more...), nil
 }

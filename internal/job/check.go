@@ -38,7 +38,7 @@ func (l *Lab) Check(ctx context.Context, k kernel.Kernel, c kernel.Commit, plan 
 // returned with it.
 func (s *subject) tests(ctx context.Context, e Event, boot kernel.Boot, plan Plan) ([]kernel.TestResult, error) {
 	if boot.Status != kernel.BootOK {
-		return untestable(plan, "does not boot: "+boot.Reason), nil
+		return plan.Untestable("does not boot: " + boot.Reason), nil
 	}
 	results := make([]kernel.TestResult, 0, len(plan.Programs))
 	e.Phase, e.Of = "run", plan.Runs*len(plan.Programs)
@@ -77,7 +77,9 @@ func (s *subject) test(ctx context.Context, p runner.Program, atLeast int) (kern
 	return res, nil
 }
 
-func untestable(plan Plan, reason string) []kernel.TestResult {
+// Untestable is the verdict of every test of the plan on a kernel that does not
+// build or boot.
+func (plan Plan) Untestable(reason string) []kernel.TestResult {
 	var out []kernel.TestResult
 	for _, p := range plan.Programs {
 		out = append(out, kernel.TestResult{Name: p.Name, Verdict: kernel.Untestable, Reason: reason})

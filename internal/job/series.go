@@ -43,7 +43,7 @@ func (l *Lab) row(ctx context.Context, c kernel.Commit, e Event, plan Plan) (ker
 		return row, err
 	}
 	if row.Build.Status != kernel.BuildOK {
-		row.Tests = untestable(plan, "does not build: "+row.Build.Error)
+		row.Tests = plan.Untestable("does not build: " + row.Build.Error)
 		l.done(e, row)
 		return row, nil
 	}
