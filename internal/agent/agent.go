@@ -8,9 +8,9 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -30,6 +30,10 @@ func Main() {
 }
 
 func run() error {
+	// Collecting garbage costs every run more than it frees: a run leaves
+	// some 100 KiB, and a guest rarely sees a second one.
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(64 << 20)
 	problems := mountAll()
 	// Kernel messages go to the console whatever a test does to printk.
 	_ = os.WriteFile("/proc/sys/kernel/printk", []byte("7"), 0)
@@ -50,9 +54,9 @@ func run() error {
 }
 
 // serve answers run messages until the channel breaks.
-func serve(port *os.File) error {
-	r := agentproto.NewReader(portReader{port})
-	w := &sender{w: port}
+func serve(p port) error {
+	r := agentproto.NewReader(p)
+	send := func(m agentproto.Message) error { return agentproto.Encode(p, m) }
 	for {
 		m, err := r.Next()
 		switch {
@@ -62,9 +66,9 @@ func serve(port *os.File) error {
 			return fmt.Errorf("agent channel: %w", err)
 		}
 		mark(agentproto.BeginMark + m.ID)
-		res := execute(*m.Run, m.ID, w)
+		res := execute(*m.Run, m.ID, send)
 		mark(agentproto.EndMark + m.ID)
-		if err := w.send(agentproto.Message{Type: agentproto.TypeResult, ID: m.ID, Result: &res}); err != nil {
+		if err := send(agentproto.Message{Type: agentproto.TypeResult, ID: m.ID, Result: &res}); err != nil {
 			return fmt.Errorf("agent channel: %w", err)
 		}
 	}
@@ -73,43 +77,55 @@ func serve(port *os.File) error {
 // mark writes a line to the kernel log, where it stands in order with all that
 // the kernel says. <1> is KERN_ALERT: shown whatever the console's log level.
 func mark(line string) {
-	if f, err := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0); err == nil {
-		_, _ = f.WriteString("<1>" + line + "\n")
-		_ = f.Close()
+	if fd, err := unix.Open("/dev/kmsg", unix.O_WRONLY|unix.O_CLOEXEC, 0); err == nil {
+		_, _ = unix.Write(fd, []byte("<1>"+line+"\n"))
+		_ = unix.Close(fd)
 	}
 }
 
-// portReader hides the end-of-file that a virtio port shows while the host's
-// side is not connected, which it is for a moment after a restore.
-type portReader struct{ f *os.File }
+// port is a virtio-serial port by its descriptor, in blocking mode: os.File
+// would bring in the runtime's poller (see execute).
+type port int
 
-func (p portReader) Read(b []byte) (int, error) {
-	for {
-		n, err := p.f.Read(b)
-		if n > 0 || err != nil && !errors.Is(err, io.EOF) {
-			return n, err
+func (p port) Write(b []byte) (int, error) {
+	for done := 0; ; {
+		n, err := ignoringEINTR(func() (int, error) { return unix.Write(int(p), b[done:]) })
+		if done += max(n, 0); err != nil || done == len(b) {
+			return done, err
 		}
-		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+// Read waits over the end-of-file that a virtio port shows while the host's
+// side is not connected, which it is for a moment after a restore.
+func (p port) Read(b []byte) (int, error) {
+	for {
+		n, err := ignoringEINTR(func() (int, error) { return unix.Read(int(p), b) })
+		if n > 0 || err != nil {
+			return max(n, 0), err
+		}
+		pause := unix.NsecToTimespec(int64(2 * time.Millisecond))
+		_ = unix.Nanosleep(&pause, nil)
 	}
 }
 
 // openPort finds the virtio-serial port by its name. The device is probed
 // before init starts on a kernel with built-in drivers; a module may need time.
-func openPort() (*os.File, error) {
+func openPort() (port, error) {
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		names, _ := filepath.Glob("/sys/class/virtio-ports/*/name")
 		for _, n := range names {
 			if readWord(n) == agentproto.PortName {
 				dev := "/dev/" + filepath.Base(filepath.Dir(n))
-				f, err := os.OpenFile(dev, os.O_RDWR, 0)
+				fd, err := unix.Open(dev, unix.O_RDWR|unix.O_CLOEXEC, 0)
 				if err != nil {
-					return nil, fmt.Errorf("agent channel: %w", err)
+					return -1, fmt.Errorf("agent channel: %w", err)
 				}
-				return f, nil
+				return port(fd), nil
 			}
 		}
 		if time.Now().After(deadline) {
-			return nil, errors.New("agent channel: this kernel shows no virtio-serial port " + agentproto.PortName +
+			return -1, errors.New("agent channel: this kernel shows no virtio-serial port " + agentproto.PortName +
 				" (needs CONFIG_VIRTIO_CONSOLE and a virtio transport, built in)")
 		}
 	}

@@ -2,11 +2,13 @@ package agent
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -18,30 +20,22 @@ import (
 
 // host takes the agent's messages; beat, if set, is called for every heartbeat.
 type host struct {
-	mu   sync.Mutex // mu guards the following field
 	got  []agentproto.Message
 	beat func()
 }
 
-func (h *host) Write(p []byte) (int, error) {
-	m, err := agentproto.NewReader(bytes.NewReader(p)).Next() // one message is one write
-	if err != nil {
-		return 0, err
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
+func (h *host) send(m agentproto.Message) error {
+	m.Output = bytes.Clone(m.Output)
 	h.got = append(h.got, m)
 	if m.Type == agentproto.TypeHeartbeat && h.beat != nil {
 		h.beat()
 	}
-	return len(p), nil
+	return nil
 }
 
 // output is what came of the run id, in order.
 func (h *host) output(t *testing.T, id string) string {
 	t.Helper()
-	h.mu.Lock()
-	defer h.mu.Unlock()
 	var out []byte
 	for _, m := range h.got {
 		if m.ID != id {
@@ -71,14 +65,13 @@ func TestExecute(t *testing.T) {
 		{"works in /tmp", shell("pwd"), agentproto.Result{}, "/tmp\n"},
 		{"known environment", shell("echo $HOME $PATH"), agentproto.Result{}, "/tmp /bin:/user\n"},
 		{"no input", shell("cat; echo end"), agentproto.Result{}, "end\n"},
-		{"delayed", agentproto.Run{Argv: []string{"/bin/sh", "-c", "echo x"}, TimeoutMS: 60_000, MaxOutput: 10, DelayUS: 1000}, agentproto.Result{}, "x\n"},
 		{"cut output", agentproto.Run{Argv: []string{"/bin/sh", "-c", "echo 0123456789"}, TimeoutMS: 60_000, MaxOutput: 4}, agentproto.Result{Truncated: true}, "0123"},
 		{"output that just fits", agentproto.Run{Argv: []string{"/bin/sh", "-c", "printf 0123"}, TimeoutMS: 60_000, MaxOutput: 4}, agentproto.Result{}, "0123"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Setenv("HOME", "/somewhere") // the agent's own environment does not matter
 			h := &host{}
-			got := execute(c.run, "id", &sender{w: h})
+			got := execute(c.run, "id", h.send)
 			got.WallMS = 0
 			if got != c.want {
 				t.Errorf("%+v, want %+v", got, c.want)
@@ -92,7 +85,7 @@ func TestExecute(t *testing.T) {
 
 func TestExecuteWhatIsNotThere(t *testing.T) {
 	h := &host{}
-	got := execute(agentproto.Run{Argv: []string{"/nowhere/test"}, TimeoutMS: 60_000}, "id", &sender{w: h})
+	got := execute(agentproto.Run{Argv: []string{"/nowhere/test"}, TimeoutMS: 60_000}, "id", h.send)
 	if got.Exit != -1 || !strings.HasPrefix(got.Error, "start the test: ") || len(h.got) != 0 {
 		t.Errorf("%+v, %d messages", got, len(h.got))
 	}
@@ -121,7 +114,7 @@ func TestTimeLimitKillsTheGroup(t *testing.T) {
 	r := shell("sleep 1000 & echo $!; wait")
 	r.TimeoutMS = 300
 	h := &host{}
-	got := execute(r, "id", &sender{w: h})
+	got := execute(r, "id", h.send)
 	if !got.TimedOut || got.Exit != -1 || got.Signal != "SIGKILL" || got.Error != "" {
 		t.Errorf("%+v", got)
 	}
@@ -133,7 +126,7 @@ func TestTimeLimitKillsTheGroup(t *testing.T) {
 func TestForgottenChildren(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	h := &host{}
-	got := execute(shell("sleep 1000 & echo $!; exit 3"), "id", &sender{w: h})
+	got := execute(shell("sleep 1000 & echo $!; exit 3"), "id", h.send)
 	if got.Exit != 3 || got.TimedOut || got.Error != "" {
 		t.Errorf("%+v", got)
 	}
@@ -153,13 +146,13 @@ func TestHeartbeat(t *testing.T) {
 	defer f.Close()
 	h := &host{}
 	h.beat = func() { _, _ = f.WriteString("go on\n") }
-	got := execute(shell("read line <"+fifo+"; echo $line"), "id", &sender{w: h}) // ends because of a heartbeat
+	got := execute(shell("read line <"+fifo+"; echo $line"), "id", h.send) // ends because of a heartbeat
 	if got.Exit != 0 || got.TimedOut || h.output(t, "id") != "go on\n" {
 		t.Errorf("%+v, %q", got, h.output(t, "id"))
 	}
 }
 
-func TestOutputWriter(t *testing.T) {
+func TestOutput(t *testing.T) {
 	for _, c := range []struct {
 		name      string
 		writes    []int // sizes
@@ -172,16 +165,27 @@ func TestOutputWriter(t *testing.T) {
 		{"too long at once", []int{11}, 10, 10, true},
 		{"too long in pieces", []int{4, 6, 1, 5}, 10, 10, true},
 		{"none wanted", []int{1}, 0, 0, true},
-		{"larger than a message", []int{3*agentproto.OutputChunk + 1}, 1 << 30, 3*agentproto.OutputChunk + 1, false},
+		{"larger than a message", []int{agentproto.OutputChunk + 1}, 1 << 30, agentproto.OutputChunk + 1, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			r, w, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
 			h := &host{}
-			o := &outputWriter{id: "id", left: c.max, to: &sender{w: h}}
+			o := &output{id: "id", left: c.max, send: h.send}
 			for _, n := range c.writes {
-				// A short count would stop the copying and block the test.
-				if k, err := o.Write(bytes.Repeat([]byte("x"), n)); k != n || err != nil {
-					t.Errorf("write of %d: %d, %v", n, k, err)
+				if _, err := w.Write(bytes.Repeat([]byte("x"), n)); err != nil {
+					t.Fatal(err)
 				}
+			}
+			_ = w.Close()
+			for err == nil {
+				err = o.copyFrom(int(r.Fd()))
+			}
+			if !errors.Is(err, io.EOF) {
+				t.Errorf("ended with %v", err)
 			}
 			if got := len(h.output(t, "id")); got != c.want || o.truncated != c.truncated {
 				t.Errorf("%d bytes, truncated %v; want %d, %v", got, o.truncated, c.want, c.truncated)
@@ -195,25 +199,29 @@ func TestOutputWriter(t *testing.T) {
 	}
 }
 
-// Messages of several goroutines must not be torn.
-func TestSenderSendsWholeMessages(t *testing.T) {
-	var buf bytes.Buffer
-	s := &sender{w: &buf}
-	var wg sync.WaitGroup
-	for range 8 {
-		wg.Go(func() {
-			for range 50 {
-				if err := s.send(agentproto.Message{Type: agentproto.TypeOutput, ID: "id", Output: []byte("some text")}); err != nil {
-					t.Error(err)
-				}
-			}
-		})
+func TestMuchOutputArrivesWhole(t *testing.T) {
+	h := &host{}
+	got := execute(shell("i=0; while [ $i -lt 20000 ]; do echo $i; i=$((i+1)); done"), "id", h.send)
+	var want strings.Builder
+	for i := range 20000 {
+		fmt.Fprintln(&want, i)
 	}
-	wg.Wait()
-	r := agentproto.NewReader(&buf)
-	for i := range 400 {
-		if m, err := r.Next(); err != nil || string(m.Output) != "some text" {
-			t.Fatalf("message %d: %+v, %v", i, m, err)
-		}
+	if got.Exit != 0 || got.Truncated || h.output(t, "id") != want.String() {
+		t.Errorf("%+v, %d bytes of %d", got, len(h.output(t, "id")), want.Len())
 	}
 }
+
+// TestOutputHeldOpen: a process that left the group is not ours to kill, and
+// must not hold up the result for long.
+func TestOutputHeldOpen(t *testing.T) {
+	h := &host{}
+	got := execute(shell("setsid sleep 1000 & echo $!"), "id", h.send)
+	if got.Exit != 0 || got.Error != "" {
+		t.Errorf("%+v", got)
+	}
+	if pid, err := strconv.Atoi(strings.TrimSpace(h.output(t, "id"))); err == nil {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+}
+
+// Messages of several goroutines must not be torn.

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestReadWord(t *testing.T) {
@@ -66,35 +68,35 @@ func TestLook(t *testing.T) {
 }
 
 // A virtio port shows an end of file while the host is away. That is no end.
-func TestPortReaderWaitsAtTheEnd(t *testing.T) {
-	f, err := os.Create(filepath.Join(t.TempDir(), "port"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	writer, err := os.OpenFile(f.Name(), os.O_WRONLY|os.O_APPEND, 0)
+func TestPortWaitsAtTheEnd(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "port")
+	writer, err := os.Create(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer writer.Close()
+	fd, err := unix.Open(file, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
 	// More than once what a reader sees is an end, and something later.
 	first := make(chan struct{})
 	go func() {
-		_, _ = writer.WriteString("one")
+		_, _ = port(int(writer.Fd())).Write([]byte("one"))
 		<-first
-		_, _ = writer.WriteString("two")
+		_, _ = port(int(writer.Fd())).Write([]byte("two"))
 	}()
-	r := portReader{f}
 	buf := make([]byte, 3)
 	for _, want := range []string{"one", "two"} {
-		if _, err := io.ReadFull(r, buf); err != nil || string(buf) != want {
+		if _, err := io.ReadFull(port(fd), buf); err != nil || string(buf) != want {
 			t.Fatalf("%q, %v; want %q", buf, err, want)
 		}
 		if want == "one" {
 			close(first)
 		}
 	}
-	_ = f.Close()
-	if _, err := r.Read(buf); !errors.Is(err, os.ErrClosed) {
+	_ = unix.Close(fd)
+	if _, err := port(fd).Read(buf); !errors.Is(err, unix.EBADF) {
 		t.Errorf("a broken port: %v", err)
 	}
 }
