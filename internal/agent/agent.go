@@ -60,18 +60,35 @@ func serve(p port) error {
 	for {
 		m, err := r.Next()
 		switch {
-		case errors.Is(err, agentproto.ErrGarbage) || err == nil && m.Type != agentproto.TypeRun:
+		case errors.Is(err, agentproto.ErrGarbage):
 			continue // the host will time out and say so
 		case err != nil:
 			return fmt.Errorf("agent channel: %w", err)
 		}
-		mark(agentproto.BeginMark + m.ID)
-		res := execute(*m.Run, m.ID, send)
-		mark(agentproto.EndMark + m.ID)
+		var res agentproto.Result
+		switch m.Type {
+		case agentproto.TypeWake:
+			res = wake(*m.Wake, m.ID)
+		case agentproto.TypeRun:
+			mark(agentproto.BeginMark + m.ID)
+			res = execute(*m.Run, m.ID, send)
+			mark(agentproto.EndMark + m.ID)
+		default:
+			continue
+		}
 		if err := send(agentproto.Message{Type: agentproto.TypeResult, ID: m.ID, Result: &res}); err != nil {
 			return fmt.Errorf("agent channel: %w", err)
 		}
 	}
+}
+
+// wake makes a forked guest different from its siblings.
+func wake(w agentproto.Wake, id string) agentproto.Result {
+	mark(agentproto.WakeMark + id)
+	if err := addEntropy(w.Entropy); err != nil {
+		return agentproto.Result{Exit: -1, Error: "add entropy: " + err.Error()}
+	}
+	return agentproto.Result{}
 }
 
 // mark writes a line to the kernel log, where it stands in order with all that

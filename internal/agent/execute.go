@@ -29,12 +29,6 @@ const drainFor = 500 * time.Millisecond
 // translated anew at about 8 µs, and of 20,000 blocks a third were the Go
 // runtime's (QEMU's log in_asm, 2026-11).
 func execute(r agentproto.Run, id string, send func(agentproto.Message) error) agentproto.Result {
-	if err := addEntropy(r.Entropy); err != nil {
-		return agentproto.Result{Exit: -1, Error: "add entropy: " + err.Error()}
-	}
-	delay := unix.NsecToTimespec(r.DelayUS * 1000)
-	_ = unix.Nanosleep(&delay, nil)
-
 	c, err := start(r.Argv)
 	if err != nil {
 		return agentproto.Result{Exit: -1, Error: "start the test: " + err.Error()}
@@ -198,9 +192,6 @@ func (o *output) copyFrom(fd int) error {
 // addEntropy feeds the guest's random generator and reseeds it: all forks of
 // one snapshot start with the same state. random(4), RNDADDENTROPY.
 func addEntropy(seed []byte) error {
-	if len(seed) == 0 {
-		return nil
-	}
 	fd, err := unix.Open("/dev/urandom", unix.O_WRONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err

@@ -23,11 +23,12 @@ const Version = 1
 // /sys/class/virtio-ports/*/name shows it in the guest.
 const PortName = "kbisect.agent"
 
-// BeginMark and EndMark start the lines which the agent writes to the kernel
-// log before and after a run, followed by the run's id. What the kernel said
+// WakeMark, BeginMark and EndMark start the lines which the agent writes to the
+// kernel log when it wakes up, before a run and after it, followed by the id. What the kernel said
 // about the run stands between them on the console; what stands before the first
 // BeginMark belongs to the boot.
 const (
+	WakeMark  = "kbisect: forked guest is awake "
 	BeginMark = "kbisect: begin of run "
 	EndMark   = "kbisect: end of run "
 )
@@ -43,9 +44,11 @@ const (
 // Type names a message.
 type Type string
 
-// The messages. Hello, Output, Heartbeat and Result come from the guest, Run from the host.
+// The messages. Hello, Output, Heartbeat and Result come from the guest, Wake and
+// Run from the host; both are answered by a Result.
 const (
 	TypeHello     Type = "hello"
+	TypeWake      Type = "wake"
 	TypeRun       Type = "run"
 	TypeOutput    Type = "output"
 	TypeHeartbeat Type = "heartbeat"
@@ -56,8 +59,9 @@ const (
 type Message struct {
 	V      int     `json:"v"`
 	Type   Type    `json:"type"`
-	ID     string  `json:"id,omitempty"` // of the run; empty in hello
+	ID     string  `json:"id,omitempty"` // of the wake or run; empty in hello
 	Hello  *Hello  `json:"hello,omitempty"`
+	Wake   *Wake   `json:"wake,omitempty"`
 	Run    *Run    `json:"run,omitempty"`
 	Output []byte  `json:"output,omitempty"`
 	Result *Result `json:"result,omitempty"`
@@ -76,12 +80,15 @@ type Hello struct {
 	Problems     []string `json:"problems"`  // what the agent could not set up
 }
 
+// Wake is the first message to a guest that was forked from a snapshot.
+type Wake struct {
+	Entropy []byte `json:"entropy"` // fed to the guest's generator: forks share its state otherwise
+}
+
 // Run asks the agent to run one program once.
 type Run struct {
 	Argv      []string `json:"argv"`
 	TimeoutMS int64    `json:"timeout_ms"`
-	DelayUS   int64    `json:"delay_us"` // wait before the start: forks of one snapshot must not run in step
-	Entropy   []byte   `json:"entropy"`  // fed to the guest's generator: forks share its state otherwise
 	MaxOutput int64    `json:"max_output"`
 }
 
@@ -172,6 +179,8 @@ func (m Message) check() error {
 		ok = m.Hello != nil
 	case TypeRun:
 		ok = m.Run != nil && len(m.Run.Argv) > 0 && m.ID != ""
+	case TypeWake:
+		ok = m.Wake != nil && m.ID != ""
 	case TypeOutput, TypeHeartbeat:
 		ok = m.ID != ""
 	case TypeResult:

@@ -13,7 +13,8 @@ import (
 func TestRoundTrip(t *testing.T) {
 	want := []Message{
 		{V: 1, Type: TypeHello, Hello: &Hello{Release: "6.1.0", CPUs: 2, THPSizes: []int64{2 << 20}}},
-		{V: 1, Type: TypeRun, ID: "r1", Run: &Run{Argv: []string{"/t", "a b"}, Entropy: []byte{0, 255, '\n'}}},
+		{V: 1, Type: TypeRun, ID: "r1", Run: &Run{Argv: []string{"/t", "a b"}}},
+		{V: 1, Type: TypeWake, ID: "w1", Wake: &Wake{Entropy: []byte{0, 255, '\n'}}},
 		{V: 1, Type: TypeOutput, ID: "r1", Output: []byte("ok 1\n\x00\xff")},
 		{V: 1, Type: TypeHeartbeat, ID: "r1"},
 		{V: 1, Type: TypeResult, ID: "r1", Result: &Result{Exit: 4, WallMS: 12}},

@@ -96,6 +96,16 @@ func (g *fakeGuest) next() agentproto.Message {
 	return m
 }
 
+// nextWake returns the wake message that the session sends.
+func (g *fakeGuest) nextWake() agentproto.Message {
+	m, err := g.r.Next()
+	if err != nil || m.Type != agentproto.TypeWake {
+		g.t.Errorf("the host sent %+v, %v", m, err)
+		return agentproto.Message{Wake: &agentproto.Wake{}}
+	}
+	return m
+}
+
 // talk runs f in a bubble with a session whose far end is played by play. A
 // goroutine that outlives the session fails the test.
 func talk(t *testing.T, play func(*fakeGuest), f func(t *testing.T, s *Session)) {

@@ -172,7 +172,7 @@ func TestConsoleIsDrained(t *testing.T) {
 				if err != nil || !e.Result || !strings.HasPrefix(string(e.Console), c.want) {
 					t.Errorf("%+v, %v", e, err)
 				}
-				if waited := time.Since(start); waited > testLimits.Drain { // of the bubble's clock
+				if waited := time.Since(start); waited > maxDelay+testLimits.Drain { // of the bubble's clock
 					t.Errorf("waited %s", waited)
 				}
 			})
@@ -213,14 +213,18 @@ func TestRunIsCancelled(t *testing.T) {
 	})
 }
 
-// Forks of one snapshot share the state of the generator and the clock: every
-// run brings entropy, a delay and an id that another run cannot have guessed.
+// Every run has an id that another cannot have guessed, and none starts in step
+// with its guest's clock.
 func TestRunsDiffer(t *testing.T) {
-	var asked []agentproto.Message
+	ids, starts := map[string]bool{}, map[time.Duration]bool{}
 	talk(t, func(g *fakeGuest) {
 		for range 20 {
+			before := time.Now()
 			m := g.next()
-			asked = append(asked, m)
+			ids[m.ID], starts[time.Since(before)] = true, true
+			if m.Run.TimeoutMS != 60_000 || m.Run.MaxOutput != MaxOutput || !slices.Equal(m.Run.Argv, []string{"/bin/repro", "x"}) || time.Since(before) > maxDelay {
+				t.Errorf("%+v after %s", m.Run, time.Since(before))
+			}
 			g.print(agentproto.EndMark + m.ID)
 			g.result(m.ID, agentproto.Result{})
 		}
@@ -231,16 +235,8 @@ func TestRunsDiffer(t *testing.T) {
 			}
 		}
 	})
-	ids, entropies, delays := map[string]bool{}, map[string]bool{}, map[int64]bool{}
-	for _, m := range asked {
-		ids[m.ID], entropies[string(m.Run.Entropy)], delays[m.Run.DelayUS] = true, true, true
-		if len(m.Run.Entropy) != 32 || m.Run.TimeoutMS != 60_000 || m.Run.MaxOutput != MaxOutput || !slices.Equal(m.Run.Argv, []string{"/bin/repro", "x"}) ||
-			m.Run.DelayUS < 0 || m.Run.DelayUS > maxDelay.Microseconds() {
-			t.Errorf("%+v", m.Run)
-		}
-	}
-	if len(ids) != 20 || len(entropies) != 20 || len(delays) < 2 {
-		t.Errorf("%d ids, %d entropies, %d delays of 20 runs", len(ids), len(entropies), len(delays))
+	if len(ids) != 20 || len(starts) < 10 {
+		t.Errorf("%d ids, %d delays of 20 runs", len(ids), len(starts))
 	}
 }
 

@@ -49,12 +49,14 @@ const maxConsole = 64 << 10
 const infraTries = 3
 
 // Booted is a kernel that reached the agent. Every Run gets a guest of its own.
+// One goroutine may use it at a time.
 type Booted struct {
 	Hello agentproto.Hello
 
 	lab      *Lab
 	opts     qemu.Options
 	snapshot *qemu.Snapshot // nil: boot for every run
+	ahead    *ahead         // guests forked from the snapshot
 }
 
 // Boot starts the kernel once. A kernel that does not come up is a Boot with a
@@ -144,7 +146,9 @@ func (b *Booted) start(ctx context.Context, k kernel.Kernel) (kernel.Boot, error
 		b.lab.Log.Warn("no snapshot, every run boots a guest of its own", zap.Error(err))
 		_ = b.opts.RAM.Close()
 		b.opts.RAM = nil
+		return boot, nil
 	}
+	b.ahead = newAhead(ctx, b.fork)
 	return boot, nil
 }
 
@@ -160,6 +164,9 @@ func agentSaid(log []byte) string {
 
 // Close releases the snapshot and its memory.
 func (b *Booted) Close() {
+	if b.ahead != nil {
+		b.ahead.close()
+	}
 	if b.snapshot != nil {
 		_ = b.snapshot.Close()
 	}
@@ -190,35 +197,43 @@ func (b *Booted) Run(ctx context.Context, p Program) (kernel.Run, error) {
 }
 
 func (b *Booted) execute(ctx context.Context, p Program) (verdict.Evidence, error) {
-	vm, s, err := b.fresh(ctx)
-	if err != nil {
-		return verdict.Evidence{}, err
+	g := b.fresh(ctx)
+	if g.err != nil {
+		return verdict.Evidence{}, g.err
 	}
-	defer vm.Kill()
-	defer s.Close()
-	return s.Run(ctx, p.Argv, p.Limit)
+	defer g.close()
+	return g.session.Run(ctx, p.Argv, p.Limit)
 }
 
 // fresh gives a guest that has run nothing yet.
-func (b *Booted) fresh(ctx context.Context) (*qemu.VM, *guest.Session, error) {
-	if b.snapshot != nil {
-		vm, err := b.snapshot.Fork(ctx)
-		if err != nil {
-			return nil, nil, err
-		}
-		return vm, guest.New(machine(vm), b.lab.Limits), nil
+func (b *Booted) fresh(ctx context.Context) prepared {
+	if b.ahead != nil {
+		return b.ahead.take(ctx)
 	}
 	vm, err := qemu.Start(ctx, b.opts)
 	if err != nil {
-		return nil, nil, err
+		return prepared{err: err}
 	}
-	s := guest.New(machine(vm), b.lab.Limits)
-	if _, err := s.Hello(ctx); err != nil {
-		s.Close()
-		vm.Kill()
-		return nil, nil, err
+	g := prepared{vm: vm, session: guest.New(machine(vm), b.lab.Limits)}
+	if _, err := g.session.Hello(ctx); err != nil {
+		g.close()
+		return prepared{err: err}
 	}
-	return vm, s, nil
+	return g
+}
+
+// fork gives a guest that goes on from the snapshot and is awake.
+func (b *Booted) fork(ctx context.Context) prepared {
+	vm, err := b.snapshot.Fork(ctx)
+	if err != nil {
+		return prepared{err: err}
+	}
+	g := prepared{vm: vm, session: guest.New(machine(vm), b.lab.Limits)}
+	if err := g.session.Wake(ctx); err != nil {
+		g.close()
+		return prepared{err: err}
+	}
+	return g
 }
 
 func machine(vm *qemu.VM) guest.Machine {
