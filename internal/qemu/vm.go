@@ -165,6 +165,3 @@ func (vm *VM) Kill() {
 	<-vm.exited
 	_ = vm.Agent.Close()
 }
-
-// CommandLine is the command that started the machine, for reports.
-func (vm *VM) CommandLine() string { return strings.Join(vm.cmd.Args, " ") }
