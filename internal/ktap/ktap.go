@@ -25,11 +25,20 @@ const (
 
 // Test is one result line with the results nested under it.
 type Test struct {
-	Name      string // description; "test N" where the line has none
-	Number    int    // as printed, 0 where the line has none
-	Status    Status // of the line and its children together
-	Directive string // upper case: SKIP, TODO, XFAIL, TIMEOUT, ERROR or ""
-	Reason    string // text after the directive, or why the parser says Error
+	// Name is what the program said it would run, or else the description,
+	// or else "test N". It is unique among siblings: the second of a name
+	// is "name (2)".
+	//
+	// A description may be the verdict instead of a name: mm/cow.c of 6.12
+	// prints "ok 12 No leak from parent into child" below its "# [RUN] name",
+	// that of 7.3 the name in both. Named after the RUN line, a test has one
+	// name on every kernel, whether it passes or not.
+	Name      string
+	Number    int      // as printed, 0 where the line has none
+	Status    Status   // of the line and its children together
+	Directive string   // upper case: SKIP, TODO, XFAIL, XPASS, TIMEOUT, ERROR or ""
+	Reason    string   // verdict text and text after the directive, or why the parser says Error
+	Said      []string // the last "#" lines before the result line, which are about it
 	Children  []Test
 }
 
@@ -43,8 +52,9 @@ type Result struct {
 	Diagnostics []string // lines that are no results, capped
 	Problems    []string // where the output breaks the protocol, capped
 
-	truncated bool // results were dropped: the rest cannot be trusted to pass
-	skipped   bool // a top-level plan of no tests
+	truncated   bool // results were dropped: the rest cannot be trusted to pass
+	skipped     bool // a top-level plan of no tests
+	skippedRest bool // the last of Tests stands for results missing after a skip
 }
 
 // Overall is the status of the whole output. Fail wins over Error, so that a
@@ -68,7 +78,7 @@ func (r Result) Overall() Status {
 // Reason says on one line what Overall rests on, "" for a plain pass.
 func (r Result) Reason() string {
 	overall := r.Overall()
-	if path, t, ok := r.first(overall); ok && overall != Pass && overall != XFail {
+	if path, t, ok := r.First(overall); ok && overall != Pass && overall != XFail {
 		return joinReason(path, t.Reason)
 	}
 	switch {
@@ -113,9 +123,25 @@ func walk(above string, tests []Test, visit func(string, Test)) {
 	}
 }
 
-// first finds the most deeply nested first test with a status: the leaf that
-// gave its parents theirs.
-func (r Result) first(s Status) (path string, found Test, ok bool) {
+// SkippedRest tells whether the output ends as ksft_exit_skip() of kselftest.h
+// ends one whose plan is out: with a skip, and without the results after it.
+// After a death an output looks the same, so that Overall is Error; whoever
+// knows that the program exited with 4 knows better.
+func (r Result) SkippedRest() (reason string, ok bool) {
+	if !r.skippedRest || r.BailOut != "" || r.truncated {
+		return "", false
+	}
+	rest := len(r.Tests) - 1
+	if s := worst(r.Tests[:rest]); s == Fail || s == Error {
+		return "", false
+	}
+	last := r.Tests[rest-1]
+	return joinReason(last.Name, last.Reason), true
+}
+
+// First finds the most deeply nested first test with a status: the leaf that
+// gave its parents theirs. The path is as Walk gives it.
+func (r Result) First(s Status) (path string, found Test, ok bool) {
 	var names []string
 	tests := r.Tests
 	for {

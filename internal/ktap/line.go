@@ -13,6 +13,7 @@ const (
 	maxText        = 512
 	maxDiagnostics = 1000
 	maxProblems    = 50
+	maxSaid        = 10 // diagnostic lines kept of one test
 	maxLine        = 8192
 )
 
@@ -26,6 +27,7 @@ const (
 	result
 	bail
 	subtest
+	started
 )
 
 var (
@@ -36,10 +38,19 @@ var (
 	resultRE  = regexp.MustCompile(`^(ok|not ok)(?:\s+(\d+))?(?:\s+(.*))?$`)
 	bailRE    = regexp.MustCompile(`(?i)^bail out!\s*(.*)$`)
 	subtestRE = regexp.MustCompile(`^# Subtest: ?(.*)$`)
+	// What a program says before it starts a test: "# [RUN] name" in mm/cow.c
+	// and its neighbours, "#  RUN   name ..." in kselftest_harness.h.
+	startedRE = regexp.MustCompile(`^# (?:\[RUN\]\s+(.+)| RUN\s+(.+?) \.\.\.)\s*$`)
 	// printk puts level, timestamp and caller in front, with exactly one
 	// space after them: more would be the nesting of the line.
-	consoleRE = regexp.MustCompile(`^(?:<\d+>)?\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?`)
+	consoleRE = regexp.MustCompile(`^` + stamp)
+	lastRE    = regexp.MustCompile(stamp + `$`)
+	// printk writes whole lines, but not into the middle of ours: what a
+	// stamp follows was cut off there.
+	midRE = regexp.MustCompile(`(?:<\d+>)?\[ *\d+\.\d{6}\](?:\[ *[TC]\d+\])? `)
 )
+
+const stamp = `(?:<\d+>)?\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?`
 
 // ends are console lines after which nothing of a test follows. KUnit's own
 // parser stops at the same ones.
@@ -52,23 +63,35 @@ var ends = []string{
 // classify says what a line without nesting is. A result needs a number or a
 // dash: plain "ok" begins many a console line.
 func classify(s string) (kind, []string) {
-	if versionRE.MatchString(s) {
-		return version, nil
-	}
-	if m := planRE.FindStringSubmatch(s); m != nil {
-		return plan, m
-	}
-	if m := resultRE.FindStringSubmatch(s); m != nil {
-		if m[2] != "" || strings.HasPrefix(m[3], "- ") {
-			return result, m
-		}
+	if s == "" {
 		return other, nil
 	}
-	if m := bailRE.FindStringSubmatch(s); m != nil {
-		return bail, m
-	}
-	if m := subtestRE.FindStringSubmatch(s); m != nil {
-		return subtest, m
+	var m []string
+	switch s[0] { // most lines are somebody else's: no regexp for them
+	case 'K', 'T':
+		if versionRE.MatchString(s) {
+			return version, nil
+		}
+	case '1':
+		if m = planRE.FindStringSubmatch(s); m != nil {
+			return plan, m
+		}
+	case 'o', 'n':
+		m = resultRE.FindStringSubmatch(s)
+		if m != nil && (m[2] != "" || strings.HasPrefix(m[3], "- ")) {
+			return result, m
+		}
+	case 'b', 'B':
+		if m = bailRE.FindStringSubmatch(s); m != nil {
+			return bail, m
+		}
+	case '#':
+		if m = subtestRE.FindStringSubmatch(s); m != nil {
+			return subtest, m
+		}
+		if m = startedRE.FindStringSubmatch(s); m != nil {
+			return started, m
+		}
 	}
 	return other, nil
 }
@@ -88,9 +111,6 @@ func parseResult(m []string) Test {
 		// directive and there is no reason.
 		t.Name, text = text, ""
 	}
-	if t.Name == "" {
-		t.Name = "test " + m[2]
-	}
 	t.Name, t.Reason = clip(t.Name), clip(text)
 	t.Status = lineStatus(m[1] == "ok", directive)
 	return t
@@ -103,6 +123,7 @@ func lineStatus(ok bool, directive string) Status {
 		return Skip
 	case "XFAIL":
 		return XFail
+	case "XPASS": // kselftest.h counts it as a success
 	case "TODO":
 		if !ok {
 			return XFail
@@ -146,16 +167,17 @@ func knownDirective(word string) string {
 	switch w := strings.ToUpper(word); w {
 	case "SKIP", "SKIPPED":
 		return "SKIP"
-	case "TODO", "XFAIL", "TIMEOUT", "ERROR":
+	case "TODO", "XFAIL", "XPASS", "TIMEOUT", "ERROR":
 		return w
 	}
 	return ""
 }
 
-// clip bounds a text that is kept, and makes it valid UTF-8.
+// clip bounds a text that is kept, and makes it valid UTF-8. What is cut off
+// must not stay in memory with it.
 func clip(s string) string {
 	if len(s) > maxText {
-		s = s[:maxText]
+		s = strings.Clone(s[:maxText])
 	}
 	return strings.ToValidUTF8(s, "\uFFFD")
 }

@@ -3,13 +3,14 @@ package ktap
 import (
 	"bytes"
 	"fmt"
+	"strconv"
 	"strings"
 )
 
 type parser struct {
 	res    Result
 	stack  []*block // root first
-	prefix string   // literal text in front of every line, if no console prefix
+	prefix string   // text in front of every line before the console prefix
 	count  int      // tests kept, over all blocks
 }
 
@@ -30,18 +31,33 @@ func Parse(data []byte) Result {
 		if p.res.Version == "" && !p.start(line) {
 			continue
 		}
-		if !p.line(p.strip(line)) {
+		line = p.strip(line)
+		cut, rest, isCut := cutAtStamp(line)
+		if !p.line(cut) || isCut && !p.line(rest) {
 			break
 		}
 	}
 	if p.res.Version == "" {
 		return p.res
 	}
+	p.hoist()
 	p.closeTo(0)
 	root := p.stack[0]
 	p.finish(root)
 	p.res.Tests = root.tests
 	return p.res
+}
+
+// cutAtStamp takes a line apart into which the kernel printed one of its own.
+func cutAtStamp(line string) (cut, rest string, found bool) {
+	if !strings.Contains(line, "] ") {
+		return line, "", false
+	}
+	m := midRE.FindStringIndex(line)
+	if m == nil || m[0] == 0 {
+		return line, "", false
+	}
+	return strings.TrimRight(line[:m[0]], " "), line[m[1]:], true
 }
 
 // nextLine cuts one line off, bounding what is looked at of a very long one.
@@ -63,23 +79,54 @@ func (p *parser) start(line string) bool {
 	// Nesting in front is not a prefix: the head of the output is missing.
 	front := consoleRE.ReplaceAllString(line[:m[0]], "")
 	if strings.Trim(front, "# \t") != "" {
-		p.prefix = line[:m[0]]
+		p.prefix = lastRE.ReplaceAllString(line[:m[0]], "")
 	}
 	return true
 }
 
-// strip takes off what the console put in front of a line.
+// strip takes off what a logger and the console put in front of a line.
 func (p *parser) strip(line string) string {
-	if p.prefix != "" && strings.HasPrefix(line, p.prefix) {
-		return line[len(p.prefix):]
+	if p.prefix != "" && sameShape(line, p.prefix) {
+		line = line[len(p.prefix):]
+	}
+	if line == "" || line[0] != '[' && line[0] != '<' {
+		return line
 	}
 	return consoleRE.ReplaceAllString(line, "")
+}
+
+// sameShape says whether a line begins with a prefix but for its digits: a
+// logger's timestamp differs in every line.
+func sameShape(line, prefix string) bool {
+	if len(line) < len(prefix) {
+		return false
+	}
+	digit := func(c byte) bool { return c == ' ' || '0' <= c && c <= '9' }
+	for i := range len(prefix) {
+		alike := line[i] == prefix[i] || digit(line[i]) && digit(prefix[i])
+		if !alike {
+			return false
+		}
+	}
+	return true
+}
+
+// hoist takes an output that is indented as a whole for what it is: no line of
+// it was at the margin, and no subtest was announced.
+func (p *parser) hoist() {
+	root := p.stack[0]
+	if len(p.stack) < 2 || root.plan >= 0 || root.seen > 0 || len(root.tests) > 0 || root.done != nil {
+		return
+	}
+	if b := p.stack[1]; strings.TrimLeft(b.prefix, " \t") == "" && b.name == "" {
+		p.stack = p.stack[1:]
+	}
 }
 
 // line handles one line without its console prefix; false ends the output.
 func (p *parser) line(s string) bool {
 	for _, e := range ends {
-		if strings.HasPrefix(s, e) {
+		if strings.HasPrefix(strings.TrimLeft(s, " \t"), e) {
 			return false
 		}
 	}
@@ -87,6 +134,7 @@ func (p *parser) line(s string) bool {
 	k, m := classify(rest)
 	if k == other || k == subtest {
 		inner, innerKind, innerMatch := opening(rest)
+		stray := p.stray(level, rest)
 		switch {
 		case innerKind != other:
 			p.closeTo(level)
@@ -102,14 +150,35 @@ func (p *parser) line(s string) bool {
 			// Names the block only; older KUnit has no version line.
 			p.stack[level].name = clip(m[1])
 			return true
+		case stray != nil:
+			k, m = result, stray
 		default:
-			p.diagnostic(rest)
+			p.diagnostic(p.stack[level], rest)
 			return true
 		}
 	}
 	p.closeTo(level)
 	p.structural(p.stack[level], k, m)
 	return true
+}
+
+// stray finds a result that is indented deeper than its block. KUnit's own
+// parser accepts it. Outside of nested blocks nothing would vouch for it: there,
+// it is the rest of a block whose head got lost, and with the plan met by it a
+// death would go unseen.
+func (p *parser) stray(level int, s string) []string {
+	b := p.stack[level]
+	if level == 0 || b.prefix == "# " || b.plan >= 0 && b.seen >= b.plan {
+		return nil
+	}
+	t := strings.TrimLeft(s, " \t")
+	if len(t) == len(s) {
+		return nil
+	}
+	if k, m := classify(t); k == result && m[2] == strconv.Itoa(b.seen+1) {
+		return m
+	}
+	return nil
 }
 
 // level finds how many open blocks the line belongs to, and takes their
@@ -163,9 +232,16 @@ func (p *parser) structural(b *block, k kind, m []string) {
 		if p.res.BailOut == "" {
 			p.res.BailOut = clip(strings.TrimSpace("Bail out! " + m[1]))
 		}
-		p.add(b, Test{Name: "Bail out!", Status: Fail, Reason: clip(m[1])})
+		if b.plan > 0 && b.seen >= b.plan && worst(b.tests) == Fail {
+			return // cow.c ends so when a test failed: nothing is lost
+		}
+		p.add(b, Test{Name: "Bail out!", Status: Fail, Reason: clip(m[1]), Said: b.said})
+		b.said = nil
+	case started:
+		b.started(m[1] + m[2])
+		p.keep(m[0])
 	case result:
-		t := parseResult(m)
+		t := b.claim(parseResult(m))
 		b.seen++
 		if t.Number != b.seen {
 			p.problem("result %q has number %d, expected %d", t.Name, t.Number, b.seen)
@@ -192,19 +268,30 @@ func (p *parser) plan(b *block, m []string) {
 }
 
 // add appends a test, unless there are too many to keep.
-func (p *parser) add(b *block, t Test) {
+func (p *parser) add(b *block, t Test) bool {
 	if p.count >= maxTests {
 		if !p.res.truncated {
 			p.problem("more than %d results", maxTests)
 		}
 		p.res.truncated = true
-		return
+		return false
 	}
 	p.count++
+	t.Name = b.unique(t.Name)
 	b.tests = append(b.tests, t)
+	return true
 }
 
-func (p *parser) diagnostic(s string) {
+// diagnostic takes a line that means nothing by itself. With a "#", it is
+// about the result that follows it; without, anybody may have printed it.
+func (p *parser) diagnostic(b *block, s string) {
+	if d, ok := strings.CutPrefix(s, "# "); ok {
+		b.say(d)
+	}
+	p.keep(s)
+}
+
+func (p *parser) keep(s string) {
 	s = strings.TrimSpace(s)
 	if s != "" && len(p.res.Diagnostics) < maxDiagnostics {
 		p.res.Diagnostics = append(p.res.Diagnostics, clip(strings.TrimPrefix(s, "# ")))
