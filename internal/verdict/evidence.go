@@ -105,15 +105,20 @@ func judgeLost(e Evidence) (kernel.Outcome, kernel.Signature, string) {
 func judgeKTAP(e Evidence, res ktap.Result) (kernel.Outcome, kernel.Signature, string) {
 	status := res.Overall()
 	bailed := e.Exit == ExitError && res.BailOut != ""
+	skipped, rest := res.SkippedRest()
 	switch {
 	case bailed:
 		return kernel.Infra, kernel.Signature{}, "test: " + res.BailOut
-	case status == ktap.Fail || status == ktap.Error:
-		return ktapFailure(e.Output, res)
-	case e.Signal != "":
+	case rest && e.Exit == ExitSkip:
+		return kernel.Skip, kernel.Signature{}, skipped
+	case status == ktap.Fail:
+		return ktapFailure(res)
+	case e.Signal != "": // says more than the results it kept from coming
 		return fail("killed by " + e.Signal)
+	case status == ktap.Error:
+		return ktapFailure(res)
 	case status == ktap.Skip:
-		return kernel.Skip, kernel.Signature{}, orElse(res.Reason(), "skipped without a reason")
+		return kernel.Skip, kernel.Signature{}, orElse(skipReason(res), "skipped without a reason")
 	case e.Exit != 0:
 		return fail(fmt.Sprintf("exit status %d although the output names no failure", e.Exit))
 	}
@@ -132,34 +137,31 @@ func hang(reason string) (kernel.Outcome, kernel.Signature, string) {
 // diagnostic before the failing line says what was seen; its part behind the
 // last colon is the reproducers' name for it ("missed COW"). Values and offsets
 // differ from run to run and must not make two failures of one.
-func ktapFailure(out []byte, res ktap.Result) (kernel.Outcome, kernel.Signature, string) {
+func ktapFailure(res ktap.Result) (kernel.Outcome, kernel.Signature, string) {
+	path, t, found := res.First(res.Overall())
 	diag := ""
-	for line := range strings.Lines(string(out)) {
-		line = strings.TrimSpace(line)
-		d, isDiag := strings.CutPrefix(line, "# ")
-		switch {
-		case isDiag:
-			diag = d
-			continue
-		case strings.HasPrefix(line, "ok "), expected(line):
-			diag = "" // it was about a test that did not fail
-			continue
-		case !strings.HasPrefix(line, "not ok"):
-			continue
-		}
-		break
+	if n := len(t.Said); n > 0 {
+		diag = t.Said[n-1]
 	}
-	title := orElse(res.Reason(), "the test reports a failure")
-	if i := strings.LastIndex(diag, ": "); i >= 0 {
+	reason := orElse(res.Reason(), "the test reports a failure")
+	title := reason
+	switch i := strings.LastIndex(diag, ": "); {
+	case i >= 0:
 		title = diag[i+2:]
+	case found && t.Status == ktap.Error:
+		title = path // the reason tells how many results are missing, or how late it is
 	}
-	return kernel.Fail, kernel.Signature{Kind: "fail", Title: title}, orElse(diag, title)
+	return kernel.Fail, kernel.Signature{Kind: "fail", Title: title}, orElse(diag, reason)
 }
 
-// expected says whether a line reports a failure that counts for nothing.
-func expected(line string) bool {
-	return strings.HasPrefix(line, "not ok") &&
-		(strings.Contains(line, "# XFAIL") || strings.Contains(line, "# TODO") || strings.Contains(line, "# SKIP"))
+// skipReason is what the result line says, or else the diagnostic before it:
+// mm/cow.c of 7.3 prints its reasons there.
+func skipReason(res ktap.Result) string {
+	path, t, _ := res.First(ktap.Skip)
+	if n := len(t.Said); t.Reason == "" && n > 0 {
+		return path + ": " + t.Said[n-1]
+	}
+	return res.Reason()
 }
 
 func lastLine(b []byte) string {

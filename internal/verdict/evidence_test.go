@@ -82,6 +82,15 @@ func TestClassify(t *testing.T) {
 		{"everything skipped", Evidence{Result: true, Exit: 4, Output: []byte("TAP version 13\n1..0 # SKIP no gup_test\n")}, kernel.Skip, "", "", "no gup_test"},
 		{"bail out, exit 3", Evidence{Result: true, Exit: 3, Output: tap("Bail out! mmap: Cannot allocate memory")}, kernel.Infra, "", "", "test: Bail out! mmap: Cannot allocate"},
 		{"bail out, exit 1", Evidence{Result: true, Exit: 1, Output: tap("Bail out! mmap")}, kernel.Fail, "fail", "mmap", "mmap"},
+		{"skips the rest, exit 4", Evidence{Result: true, Exit: 4, Output: []byte("TAP version 13\n1..21\nok 1 # SKIP no MADV_POPULATE_READ\n")}, kernel.Skip, "", "", "no MADV_POPULATE_READ"},
+		{"a skip and then death", passed([]byte("TAP version 13\n1..21\nok 1 # SKIP no MADV_POPULATE_READ\n")), kernel.Fail, "fail", "missing results", "20 of 21"},
+		{"a failure and exit 4", Evidence{Result: true, Exit: 4, Output: []byte("TAP version 13\n1..3\nnot ok 1 a\nok 2 # SKIP b\n")}, kernel.Fail, "fail", "a", "a"},
+		{"skip with a diagnostic", passed(tap("# Huge zeropage not enabled", "ok 1 # SKIP "+name)), kernel.Skip, "", "", "Huge zeropage not enabled"},
+		{"killed before the results", Evidence{Result: true, Exit: -1, Signal: "SIGBUS", Output: []byte("KTAP version 1\n1..3\nok 1 a\n")}, kernel.Fail, "fail", "killed by SIGBUS", "SIGBUS"},
+		{"killed after a failure", Evidence{Result: true, Exit: -1, Signal: "SIGBUS", Output: []byte("KTAP version 1\n1..3\nnot ok 1 a\n")}, kernel.Fail, "fail", "a", "a"},
+		{"a diagnostic of another test", passed([]byte("KTAP version 1\n1..2\n# x: missed COW\nok 1 a # XFAIL\nnot ok 2 b\n")), kernel.Fail, "fail", "b", "b"},
+		{"a nested failure", Evidence{Result: true, Exit: 1, Output: []byte("TAP version 13\n1..1\n# TAP version 13\n# 1..2\n# ok 1 a\n# # pipe: saw 0x33: missed COW\n# not ok 2 b\nnot ok 1 mm: cow # exit=1\n")}, kernel.Fail, "fail", "missed COW", "saw 0x33"},
+		{"the verdict is in the text", passed(tap("# [RUN] vmsplice() ... with THP", "not ok 1 Leak from parent into child")), kernel.Fail, "fail", "vmsplice() ... with THP: Leak from parent into child", "Leak from parent"},
 		{"a plan and no results", passed([]byte("KTAP version 1\n1..1\n")), kernel.Fail, "fail", "", ""},
 		{"fewer results than planned", passed([]byte("KTAP version 1\n1..2\nok 1 a\n")), kernel.Fail, "fail", "", ""},
 	} {
@@ -118,6 +127,8 @@ func TestSignaturesAreStable(t *testing.T) {
 		{"addresses of a crash", Evidence{Console: []byte(oops)}, Evidence{Console: []byte(strings.ReplaceAll(oops, "0000000000000008", "ffff888000000010"))}, true},
 		{"another function", Evidence{Console: []byte(oops)}, Evidence{Console: []byte(strings.ReplaceAll(oops, "wp_page_copy", "do_swap_page"))}, false},
 		{"fail or crash", missed, Evidence{Console: []byte(oops)}, false},
+		{"how many results are missing", Evidence{Result: true, Output: []byte("KTAP version 1\n1..9\nok 1 a\n")}, Evidence{Result: true, Output: []byte("KTAP version 1\n1..9\nok 1 a\nok 2 b\n")}, true},
+		{"died in another test", Evidence{Result: true, Output: []byte("KTAP version 1\n1..9\n# [RUN] a\n")}, Evidence{Result: true, Output: []byte("KTAP version 1\n1..9\n# [RUN] a\nok 1 a\n# [RUN] b\n")}, false},
 		{"exit statuses", Evidence{Result: true, Exit: 1}, Evidence{Result: true, Exit: 2}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
