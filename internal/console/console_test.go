@@ -74,38 +74,6 @@ func titles(fs []Finding) []string {
 	return out
 }
 
-func TestScanTitles(t *testing.T) {
-	for _, tt := range []struct{ log, want string }{
-		{"BUG: unable to handle page fault for address: ffffea0000104a00", "BUG: unable to handle kernel paging request"},
-		{"kernel BUG at mm/huge_memory.c:2468!", "kernel BUG at mm/huge_memory.c"},
-		{"divide error: 0000 [#1] PREEMPT SMP", "divide error"},
-		{"Oops: 0002 [#1] PREEMPT SMP", "Oops"},
-		{"Kernel panic - not syncing: Fatal exception in interrupt", "Kernel panic: Fatal exception in interrupt"},
-		{"Kernel panic - not syncing: No working init found.  Try passing init= option to kernel.", "Kernel panic: No working init found"},
-		{"Kernel panic - not syncing: stack-protector: Kernel stack is corrupted in: do_wp_page+0x1/0x2", "Kernel panic: stack-protector: kernel stack is corrupted in do_wp_page"},
-		{"Kernel panic - not syncing: Out of memory: compulsory panic_on_oom is enabled", "Kernel panic: Out of memory: compulsory panic_on_oom is enabled"},
-		{"BUG: spinlock bad magic on CPU#0, cow/81", "BUG: spinlock bad magic"},
-		{"BUG: scheduling while atomic: cow/81/0x00000002", "BUG: scheduling while atomic"},
-		{"BUG: using smp_processor_id() in preemptible [00000000] code: cow/81", "BUG: using smp_processor_id() in preemptible code"},
-		{"BUG: Bad page map in process cow  pte:8000000004128867 pmd:04141067", "BUG: Bad page map"},
-		{"BUG: KASAN: null-ptr-deref in do_wp_page+0x1/0x2", "KASAN: null-ptr-deref in do_wp_page"},
-		{"BUG: KASAN: double-free or invalid-free in kfree+0x1/0x2", "KASAN: invalid-free in kfree"},
-		{"BUG: KFENCE: memory corruption in do_wp_page+0x1/0x2", "KFENCE: memory corruption in do_wp_page"},
-		{"WARNING: CPU: 0 PID: 1 at mm/memory.c:1", "WARNING at mm/memory.c"},
-		{"WARNING: a driver has advice", ""},
-		{"kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)", "kmemleak: new suspected memory leaks"},
-		{"BUG: page 3 of 0xffffea0000104a00 is lost", "BUG: page N of ADDR is lost"},
-	} {
-		got := ""
-		if fs := Scan([]byte("[    1.000000] " + tt.log + "\n")); len(fs) > 0 {
-			got = fs[0].Signature.Title
-		}
-		if got != tt.want {
-			t.Errorf("%s\n\tgot  %q\n\twant %q", tt.log, got, tt.want)
-		}
-	}
-}
-
 func TestClean(t *testing.T) {
 	for _, tt := range []struct{ in, want string }{
 		{"plain\n", "plain\n"},

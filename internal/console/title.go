@@ -38,7 +38,7 @@ func match(l line, stamped bool) *hit {
 
 // likely is a cheap look at the first letter before some fifty expressions.
 func likely(s string) bool {
-	return strings.IndexByte("BWKUIOPNgdiskrwba", s[0]) >= 0
+	return strings.IndexByte("BWKUIOPNCgdiskrwbatpc", s[0]) >= 0
 }
 
 // title names the complaint.
@@ -66,7 +66,11 @@ func (h *hit) title(r report) string {
 			t += h.expand(h.alone)
 		}
 	}
-	t = scrub(Clean([]byte(t), 0))
+	t = Clean([]byte(t), 0)
+	if len(t) > 2*maxTitle {
+		t = t[:runeStart(t, 2*maxTitle)] // scrubbing costs its length squared
+	}
+	t = scrub(t)
 	if len(t) > maxTitle {
 		t = t[:runeStart(t, maxTitle)]
 	}
@@ -91,7 +95,8 @@ var scrubs = []struct {
 	{re(`\b0x[0-9a-fA-F]+\b`), "ADDR", "address"},
 	{re(`\b[0-9a-f]{8,16}\b`), "ADDR", "address printed without 0x"},
 	{re(`([\w/-]+\.[chS]):\d+\b`), "$1", "line number: moves with every patch"},
-	{re(`(^| )([A-Za-z_][\w.:-]*)/\d+(/ADDR)?\b`), "$1$2", "process name and id"},
+	{re(`(^| )(kworker|swapper|ksoftirqd|migration|cpuhp)/[\w:+-]+`), "$1$2", "kernel thread of a CPU"},
+	{re(`(^| )([A-Za-z_][\w.:-]*)(?:/(?:ADDR|-?\d+))+\b`), "$1$2", "process name and id, preemption count"},
 	{re(`\b(pid|PID|cpu|CPU|task|mm)([ :=#]+)[\w-]*\d+\b`), "$1${2}N", "process, CPU"},
 	{re(`(^|[ =:(#\[,])-?\d+\b`), "${1}N", "count, size, time"},
 	{re(`\s+`), " ", "blanks"},
