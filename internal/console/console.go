@@ -14,6 +14,7 @@ import (
 type Finding struct {
 	Signature kernel.Signature // kind "hang" for stalls and lockups, else "crash"
 	Line      int              // of its first line in the log, from 1
+	Head      int              // of the line that names it: Line, or a few below
 	Lines     int              // how many lines of the log belong to it
 	Excerpt   string           // these lines, cleaned and capped
 }
@@ -21,7 +22,8 @@ type Finding struct {
 // Bounds on what hostile logs can make Scan do and keep.
 const (
 	maxFindings    = 50
-	maxReportLines = 200 // of the log that one complaint may cover
+	maxComplaints  = 1000 // looked at: a log that repeats one more often says nothing new
+	maxReportLines = 200  // of the log that one complaint may cover
 	maxFrames      = 5
 	maxTitle       = 160
 	maxLine        = 4096
@@ -39,40 +41,75 @@ const (
 func Scan(text []byte) []Finding {
 	l := newLog(text)
 	var out []Finding
-	seen := map[string]bool{} // kind and title -> already in out
-	open := -1                // line of the last header, whether or not it was kept
+	complaints := 0
+	seen := map[string]bool{}            // kind and title -> already in out
+	opened := make([]bool, len(l.lines)) // a header, whether or not it was kept
 	for i, h := range l.hits {
 		if h == nil || h.aftermath && len(out) > 0 {
 			continue
 		}
-		if h.within && open >= 0 && i-open <= sameReport && l.sameCaller(open, i) {
+		if h.within && l.continues(i, opened) {
 			continue
+		}
+		if complaints++; complaints > maxComplaints {
+			break
 		}
 		r := l.report(i)
 		if h.needsTrace && !r.trace {
 			continue
 		}
-		open = i
+		opened[i] = true
 		sig := kernel.Signature{Kind: h.kind, Title: h.title(r), Frames: r.top()}
 		if sig.Kind == "" {
 			sig.Kind = "crash"
 		}
 		key := sig.Kind + "\x00" + sig.Title
-		if seen[key] {
+		if seen[key] || r.cut && h.repeats(out, sig) {
 			continue
 		}
 		seen[key] = true
+		start := l.lead(i)
 		out = append(out, Finding{
 			Signature: sig,
-			Line:      l.first + i + 1,
-			Lines:     r.end - i,
-			Excerpt:   excerpt(l.lines[i:r.end]),
+			Line:      l.first + start + 1,
+			Head:      l.first + i + 1,
+			Lines:     r.end - start,
+			Excerpt:   excerpt(l.lines[start:r.end]),
 		})
 		if len(out) == maxFindings {
 			break
 		}
 	}
 	return out
+}
+
+// continues says whether a line can belong to a report that began shortly
+// before, in lines of its own context.
+func (l *log) continues(i int, opened []bool) bool {
+	for j, n := i-1, 0; j >= 0 && i-j <= maxReportLines && n < sameReport; j-- {
+		if !l.sameCaller(i, j) {
+			continue
+		}
+		if opened[j] {
+			return true
+		}
+		n++
+	}
+	return false
+}
+
+// repeats says whether a report that ends with the log, before it could name a
+// function, is the beginning of one that was seen whole.
+func (h *hit) repeats(out []Finding, sig kernel.Signature) bool {
+	if !h.in {
+		return false
+	}
+	for _, f := range out {
+		if s := f.Signature; s.Kind == sig.Kind && strings.HasPrefix(s.Title, h.header.title+" in ") && len(sig.Frames) == 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func excerpt(lines []line) string {

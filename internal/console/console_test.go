@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
@@ -20,6 +21,9 @@ func describe(fs []Finding) string {
 	var b strings.Builder
 	for _, f := range fs {
 		fmt.Fprintf(&b, "%d+%d %s: %s\n", f.Line, f.Lines, f.Signature.Kind, f.Signature.Title)
+		if f.Head != f.Line {
+			fmt.Fprintf(&b, "\t:%d\n", f.Head)
+		}
 		for _, fr := range f.Signature.Frames {
 			fmt.Fprintf(&b, "\t%s\n", fr)
 		}
@@ -124,7 +128,11 @@ func FuzzScan(f *testing.F) {
 	f.Add([]byte("BUG: \xff\nWARNING: \nCall Trace:\n foo+0x1/0x2\n"))
 	f.Fuzz(func(t *testing.T, log []byte) {
 		n := strings.Count(string(log), "\n") + 1
+		start := time.Now()
 		fs := Scan(log)
+		if d := time.Since(start); d > 5*time.Second {
+			t.Errorf("%s for %d bytes", d, len(log))
+		}
 		if len(fs) > maxFindings {
 			t.Fatalf("%d findings", len(fs))
 		}
@@ -133,7 +141,7 @@ func FuzzScan(f *testing.F) {
 			if s.Title == "" || len(s.Title) > maxTitle+1 || len(s.Frames) > maxFrames || s.Kind != "crash" && s.Kind != "hang" {
 				t.Errorf("bad signature %+v", s)
 			}
-			if x.Line < 1 || x.Lines < 1 || x.Line+x.Lines-1 > n || len(x.Excerpt) > maxExcerpt {
+			if x.Line < 1 || x.Lines < 1 || x.Head < x.Line || x.Head >= x.Line+x.Lines || x.Line+x.Lines-1 > n || len(x.Excerpt) > maxExcerpt {
 				t.Errorf("bad place %d+%d of %d, excerpt %d bytes", x.Line, x.Lines, n, len(x.Excerpt))
 			}
 		}

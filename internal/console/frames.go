@@ -8,6 +8,7 @@ import (
 // report is what the lines after a header say.
 type report struct {
 	end    int      // index of the first line that no longer belongs to it
+	cut    bool     // the log ends within it
 	ip     string   // function of RIP: (x86) or pc : (arm64), "" if unknown
 	frames []string // of the first call trace, as printed, innermost first
 	trace  bool     // there was a call trace or a registers dump at all
@@ -26,6 +27,8 @@ var (
 	historyRE = regexp.MustCompile(`^\s*(?:(?:Allocated|Freed|Last potentially related work|Second to last|Local variable|Uninit was) |(?:allocated|freed) by task|Showing all locks|the existing dependency chain|-> #\d+ |kfence-#)`)
 	// Lockdep tells the history first.
 	presentRE = regexp.MustCompile(`^stack backtrace:`)
+	cutRE     = regexp.MustCompile(`^-+\[ cut here \]-+$`)
+	dumpRE    = regexp.MustCompile(`^(?:page: ?|page dumped because: |raw: |head: ?|page_type: |memcg: ?|aops: ?|(?:\w+ )?flags: )`)
 	closeRE   = regexp.MustCompile(`^={20,}$`)
 	suffixRE  = regexp.MustCompile(`\.(?:isra|constprop|part|cold|llvm|lto_priv|cfi_jt|cfi)(?:\.\d+)*`)
 )
@@ -40,42 +43,49 @@ const (
 	gapAfter  = 8
 )
 
+// How far above its header a report may begin: a message of two lines, and the
+// dump of a compound page.
+const (
+	maxMessage = 3
+	maxLead    = 16
+)
+
 // report reads the lines of the complaint that starts at line at.
 func (l *log) report(at int) report {
 	r := report{end: at + 1}
 	inTrace, history, done := false, false, false
+	idle := 0 // lines since r.end that say nothing; other contexts' do not count
 	for i := at + 1; i < min(len(l.lines), at+maxReportLines); i++ {
 		if !l.sameCaller(at, i) {
 			continue // another CPU's line in between
 		}
-		s := l.lines[i].text
-		if end := endRE.MatchString(s); end || closeRE.MatchString(s) {
-			r.trace, r.end = r.trace || end, i+1
+		c := l.class(i)
+		if c.end || c.close {
+			r.trace, r.end = r.trace || c.end, i+1
 			return r
 		}
 		if h := l.hits[i]; h != nil && !h.within && !h.aftermath && (!h.needsTrace || l.hits[at].needsTrace) {
 			return r
 		}
-		body := bodyRE.MatchString(s)
+		body := c.body
 		switch {
-		case traceRE.MatchString(s):
+		case c.trace:
 			r.trace, inTrace, body = true, !done && !history, true
-		case presentRE.MatchString(s):
+		case c.present:
 			history = false
-		case historyRE.MatchString(s):
+		case c.history:
 			history, inTrace = true, false
-		case r.access == "" && accessRE.MatchString(s):
-			r.access = accessRE.FindStringSubmatch(s)[1]
-		case ipRE.MatchString(s):
+		case r.access == "" && c.access != "":
+			r.access = c.access
+		case c.ip != "":
 			r.trace = true
 			if r.ip == "" && !history {
-				r.ip = plainName(ipRE.FindStringSubmatch(s)[1])
+				r.ip = plainName(c.ip)
 			}
-		case frameRE.MatchString(s):
+		case c.frame != "":
 			body = true
-			// "?" marks an address found on the stack, not a caller.
-			if m := frameRE.FindStringSubmatch(s); inTrace && m[1] == "" && len(r.frames) < 64 {
-				r.frames = append(r.frames, plainName(m[2]))
+			if inTrace && !c.guess && len(r.frames) < 64 {
+				r.frames = append(r.frames, plainName(c.frame))
 				done = true
 			}
 		}
@@ -84,12 +94,71 @@ func (l *log) report(at int) report {
 			gap = gapAfter
 		}
 		if body {
-			r.end = i + 1
-		} else if i-r.end >= gap {
+			r.end, idle = i+1, 0
+		} else if idle++; idle > gap {
 			return r
 		}
 	}
+	r.cut = at+maxReportLines > len(l.lines)
 	return r
+}
+
+// class is what a line can be in a report.
+type class struct {
+	end, close, trace, present, history, body bool
+
+	access, ip, frame string
+	guess             bool // the frame is marked "?": an address found on the stack, not a caller
+}
+
+// class looks at a line once, however many reports reach over it: in a hostile
+// log every line begins one.
+func (l *log) class(i int) *class {
+	if l.classes[i] != nil {
+		return l.classes[i]
+	}
+	s := l.lines[i].text
+	c := &class{
+		end:     endRE.MatchString(s),
+		close:   closeRE.MatchString(s),
+		trace:   traceRE.MatchString(s),
+		present: presentRE.MatchString(s),
+		history: historyRE.MatchString(s),
+		body:    bodyRE.MatchString(s),
+	}
+	if m := accessRE.FindStringSubmatch(s); m != nil {
+		c.access = m[1]
+	}
+	if m := ipRE.FindStringSubmatch(s); m != nil {
+		c.ip = m[1]
+	}
+	if m := frameRE.FindStringSubmatch(s); m != nil {
+		c.frame, c.guess = m[2], m[1] != ""
+	}
+	l.classes[i] = c
+	return c
+}
+
+// lead finds where a report begins: what is wrong may stand above its header,
+// between the line to cut at and there ("refcount_t: underflow"), or as the
+// dump of a page with the condition that VM_BUG_ON_PAGE found.
+func (l *log) lead(at int) int {
+	start := at
+	above := func(i int) bool { return i >= 0 && l.hits[i] == nil && l.sameCaller(i, at) }
+	for i := at - 1; i >= at-maxMessage && above(i); i-- {
+		if s := l.lines[i].text; cutRE.MatchString(s) || closeRE.MatchString(s) {
+			start = i
+			break
+		}
+	}
+	cut := start
+	for i := start - 1; i >= at-maxLead && above(i) && dumpRE.MatchString(l.lines[i].text); i-- {
+		start = i
+	}
+	if start == cut && cut == at-1 {
+		return at // the line to cut at says nothing by itself
+	}
+	return start
 }
 
 // plainName is a function's name without what the compiler appended.

@@ -25,6 +25,8 @@ type log struct {
 	first int // lines of the log before lines[0]
 	lines []line
 	hits  []*hit // per line: the header it is, or nil
+
+	classes []*class // per line, as far as one was asked for
 }
 
 // newLog cuts a log at its newlines only, so that line numbers are those of
@@ -34,7 +36,7 @@ func newLog(b []byte) *log {
 	parts := strings.Split(string(b), "\n")
 	first := max(0, len(parts)-maxLines)
 	parts = parts[first:]
-	l := &log{first: first, lines: make([]line, len(parts)), hits: make([]*hit, len(parts))}
+	l := &log{first: first, lines: make([]line, len(parts)), hits: make([]*hit, len(parts)), classes: make([]*class, len(parts))}
 	stamped := false
 	for i, raw := range parts {
 		if len(raw) > maxLine {

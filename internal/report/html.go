@@ -94,7 +94,7 @@ func class(v kernel.Verdict) string {
 const maxExcerpt = 24 << 10
 
 // chunk is a piece of a console log; Mark is "hit" for the lines of a crash,
-// "head" for the first of them.
+// "head" for the one that names it.
 type chunk struct{ Mark, Text string }
 
 // marked is a console log, cleaned and cut, with the crashes set apart.
@@ -109,7 +109,7 @@ func marked(log string) []chunk {
 		for i := f.Line - 1; i < min(f.Line-1+f.Lines, len(lines)); i++ {
 			marks[i] = "hit"
 		}
-		marks[f.Line-1] = "head"
+		marks[f.Head-1] = "head"
 	}
 	var out []chunk
 	for i, l := range lines {
