@@ -129,6 +129,9 @@ func TestSignaturesAreStable(t *testing.T) {
 		{"fail or crash", missed, Evidence{Console: []byte(oops)}, false},
 		{"how many results are missing", Evidence{Result: true, Output: []byte("KTAP version 1\n1..9\nok 1 a\n")}, Evidence{Result: true, Output: []byte("KTAP version 1\n1..9\nok 1 a\nok 2 b\n")}, true},
 		{"died in another test", Evidence{Result: true, Output: []byte("KTAP version 1\n1..9\n# [RUN] a\n")}, Evidence{Result: true, Output: []byte("KTAP version 1\n1..9\n# [RUN] a\nok 1 a\n# [RUN] b\n")}, false},
+		{"two detectors of a hang", Evidence{Console: []byte(lockup)}, Evidence{Console: []byte(strings.Replace(lockup, "watchdog: BUG: soft lockup - CPU#1 stuck for 26s! [repro:77]", "rcu: INFO: rcu_sched self-detected stall on CPU", 1))}, true},
+		{"a detector or silence", Evidence{Console: []byte(lockup)}, Evidence{Lost: "the guest fell silent for 45s"}, true},
+		{"hang or crash", Evidence{Console: []byte(lockup)}, Evidence{Console: []byte(oops)}, false},
 		{"exit statuses", Evidence{Result: true, Exit: 1}, Evidence{Result: true, Exit: 2}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
