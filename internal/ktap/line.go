@@ -41,16 +41,7 @@ var (
 	// What a program says before it starts a test: "# [RUN] name" in mm/cow.c
 	// and its neighbours, "#  RUN   name ..." in kselftest_harness.h.
 	startedRE = regexp.MustCompile(`^# (?:\[RUN\]\s+(.+)| RUN\s+(.+?) \.\.\.)\s*$`)
-	// printk puts level, timestamp and caller in front, with exactly one
-	// space after them: more would be the nesting of the line.
-	consoleRE = regexp.MustCompile(`^` + stamp)
-	lastRE    = regexp.MustCompile(stamp + `$`)
-	// printk writes whole lines, but not into the middle of ours: what a
-	// stamp follows was cut off there.
-	midRE = regexp.MustCompile(`(?:<\d+>)?\[ *\d+\.\d{6}\](?:\[ *[TC]\d+\])? `)
 )
-
-const stamp = `(?:<\d+>)?\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?`
 
 // ends are console lines after which nothing of a test follows. KUnit's own
 // parser stops at the same ones.
