@@ -23,7 +23,7 @@ var rows = [][]string{
 	{"internal/kernel", "internal/agentproto", "internal/leash"},                                                  // vocabulary; how processes start
 	{"internal/history", "internal/console", "internal/ktap", "internal/kconfig", "internal/bzimage", "kconfigs"}, // pure parsers and data
 	{"internal/verdict", "internal/report", "internal/bisect"},                                                    // pure decisions
-	{"internal/gitrepo", "internal/imagecache", "internal/kbuild", "internal/qemu", "internal/guest", "internal/agent", "internal/store", "vmimage"},
+	{"internal/gitrepo", "internal/imagecache", "internal/kbuild", "internal/qemu", "internal/guest", "internal/agent", "internal/store", "internal/kmod", "vmimage"},
 	{"internal/runner"},
 	{"internal/job"},
 	{"internal/app"},
