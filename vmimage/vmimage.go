@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/u-root/u-root/pkg/cpio"
@@ -28,6 +29,7 @@ var embedded embed.FS
 const (
 	ReproducerPath = "/bin/repro" // the multi-call binary; argument: a test's name
 	UserDir        = "/user"      // what a user brought, see Append
+	ModulesDir     = "/modules"   // what the kernel needs loaded, see PackModules
 )
 
 // ErrNotBuilt says that the binary was compiled without a guest image.
@@ -135,8 +137,26 @@ func Append(image []byte, files []File) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return Join(image, more), nil
+}
+
+// PackModules returns an archive to stand behind an image: modules for the
+// agent to load, in their order. Equal modules give equal bytes.
+func PackModules(modules []File) ([]byte, error) {
+	recs := []cpio.Record{cpio.Directory(ModulesDir[1:], 0o755)}
+	var order strings.Builder
+	for _, m := range modules {
+		recs = append(recs, cpio.StaticFile(ModulesDir[1:]+"/"+m.Name, string(m.Data), 0o644))
+		order.WriteString(m.Name + "\n")
+	}
+	recs = append(recs, cpio.StaticFile(ModulesDir[1:]+"/order", order.String(), 0o644))
+	return pack(recs)
+}
+
+// Join puts an archive behind an image.
+func Join(image, archive []byte) []byte {
 	out := append(bytes.Clone(image), make([]byte, -len(image)&511)...)
-	return append(out, more...), nil
+	return append(out, archive...)
 }
 
 func pack(recs []cpio.Record) ([]byte, error) {

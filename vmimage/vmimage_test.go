@@ -114,6 +114,33 @@ func TestAppend(t *testing.T) {
 	}
 }
 
+func TestPackModules(t *testing.T) {
+	mods := []File{{"virtio", []byte("first")}, {"virtio_pci", []byte("second")}, {"lzo_rle", []byte("third")}}
+	a, err := PackModules(mods)
+	if err != nil {
+		t.Fatal(err)
+	}
+	recs := records(t, a)
+	if got := content(t, recs["modules/order"]); got != "virtio\nvirtio_pci\nlzo_rle\n" {
+		t.Errorf("order %q", got)
+	}
+	if content(t, recs["modules/virtio_pci"]) != "second" || recs["modules"].Mode != cpio.S_IFDIR|0o755 {
+		t.Errorf("%+v", recs)
+	}
+	if again, _ := PackModules(mods); !bytes.Equal(again, a) {
+		t.Error("equal modules give different archives")
+	}
+	mods[0], mods[1] = mods[1], mods[0]
+	if other, _ := PackModules(mods); bytes.Equal(other, a) {
+		t.Error("another order gives the same archive")
+	}
+	img := packed(t)
+	out := Join(img, a)
+	if at := len(img) + (-len(img) & 511); !bytes.HasPrefix(out, img) || !bytes.Equal(out[at:], a) {
+		t.Errorf("%d and %d bytes give %d", len(img), len(a), len(out))
+	}
+}
+
 // The archives must be good for others than the library that wrote them.
 func TestCpioReadsIt(t *testing.T) {
 	if _, err := exec.LookPath("cpio"); err != nil {

@@ -37,11 +37,15 @@ func run() error {
 	problems := mountAll()
 	// Kernel messages go to the console whatever a test does to printk.
 	_ = os.WriteFile("/proc/sys/kernel/printk", []byte("7"), 0)
+	problems = append(problems, loadModules(modulesDir)...)
 	// Swap takes as long as all the rest; the guest has two CPUs.
 	memory := make(chan []string)
 	go func() { memory <- append(enableTHP(), setUpSwap(bootArg("kbisect.swap_mib"))...) }()
 	port, err := openPort()
 	if err != nil {
+		if len(problems) > 0 { // likely the reason
+			err = fmt.Errorf("%w; %s", err, strings.Join(problems, "; "))
+		}
 		return err
 	}
 	hello := look()
@@ -143,7 +147,7 @@ func openPort() (port, error) {
 		}
 		if time.Now().After(deadline) {
 			return -1, errors.New("agent channel: this kernel shows no virtio-serial port " + agentproto.PortName +
-				" (needs CONFIG_VIRTIO_CONSOLE and a virtio transport, built in)")
+				" (needs CONFIG_VIRTIO_CONSOLE and a virtio transport, built in or from check --modules)")
 		}
 	}
 }

@@ -129,6 +129,9 @@ func setUpSwap(mib string) (problems []string) {
 }
 
 func zramSwap(size int64) error {
+	// One compressor on all kernels, where there is a choice: it decides how much
+	// of a page fits, and a distribution's own may be a module that nobody loaded.
+	_ = os.WriteFile("/sys/block/zram0/comp_algorithm", []byte("lzo-rle"), 0)
 	if err := os.WriteFile("/sys/block/zram0/disksize", []byte(strconv.FormatInt(size, 10)), 0); err != nil {
 		return err
 	}
