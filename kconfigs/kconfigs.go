@@ -45,7 +45,7 @@ var profiles = []kernel.Profile{
 	},
 	{
 		Name:        "stock",
-		Description: "a distribution kernel as it is, for check --kernel; q35, virtio built in",
+		Description: "a distribution kernel as it is, for check --kernel with --modules; q35",
 		Machine:     kernel.Machine{Type: "q35", Arch: "x86_64", MemoryMiB: 1024, CPUs: 2, SwapMiB: 128},
 		Tests:       []string{"cow/*"},
 	},

@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs testdata/*.txtar. Their command `status N CMD…` runs a
 // command, expects its exit status, and writes its streams to the files
-// stdout and stderr.
+// stdout and stderr; `image FILE RELEASE` makes the header of a kernel image.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
@@ -29,7 +29,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("KBISECT_HOME", e.WorkDir+"/home")
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": expectStatus},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": expectStatus, "image": makeImage},
 	})
 }
 
@@ -60,6 +60,21 @@ func expectStatus(ts *testscript.TestScript, neg bool, args []string) {
 	if got := cmd.ProcessState.ExitCode(); got != want {
 		ts.Fatalf("%v: status %d, want %d\nstdout: %s\nstderr: %s", args[1:], got, want, stdout.String(), stderr.String())
 	}
+}
+
+// makeImage follows Documentation/arch/x86/boot.rst as far as it is read.
+func makeImage(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: image FILE RELEASE")
+	}
+	b := make([]byte, 0x2000)
+	b[0x1f1] = 15
+	copy(b[0x202:], "HdrS\x0f\x02")
+	if args[1] != "" {
+		copy(b[0x20e:], "\x00\x03")
+		copy(b[0x500:], args[1]+" (a@b) #1 SMP\x00")
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b, 0o644))
 }
 
 func TestStepStatus(t *testing.T) {

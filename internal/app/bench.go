@@ -42,7 +42,8 @@ type request struct {
 	Repo       string            `json:"repo,omitempty"`
 	Base       string            `json:"base,omitempty"` // object ids, so that moving branches do not matter
 	Head       string            `json:"head,omitempty"`
-	Kernel     string            `json:"kernel,omitempty"` // path of a ready image
+	Kernels    []string          `json:"kernels,omitempty"` // paths of ready images
+	Modules    []string          `json:"modules,omitempty"` // paths of their modules
 	Tests      []string          `json:"tests,omitempty"`
 	Files      []vmimage.File    `json:"files,omitempty"` // what the user brings into the guest
 	Program    *runner.Program   `json:"program,omitempty"`
@@ -75,7 +76,7 @@ func (o *options) newBench(ctx context.Context, ws *workspace, id string, req re
 	if b.profile, err = profileOf(req.Profile); err != nil {
 		return nil, err
 	}
-	image, digest, err := guestImage(ws.cache, req.Files)
+	image, digest, err := guestImage(ws.cache, req.Files, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -163,15 +164,18 @@ func (b *bench) save(ctx context.Context, status string, result any) error {
 	return b.ws.store.SaveJob(context.WithoutCancel(ctx), b.id, status, text)
 }
 
-// guestImage writes the initramfs with the user's files into the cache and
-// returns its path and digest.
-func guestImage(cache string, files []vmimage.File) (path, digest string, err error) {
+// guestImage writes the initramfs with the user's files, and an archive of
+// modules behind them, into the cache and returns its path and digest.
+func guestImage(cache string, files []vmimage.File, modules []byte) (path, digest string, err error) {
 	image, err := vmimage.Image()
 	if err != nil {
 		return "", "", err
 	}
 	if image, err = vmimage.Append(image, files); err != nil {
 		return "", "", err
+	}
+	if modules != nil {
+		image = vmimage.Join(image, modules)
 	}
 	sum := sha256.Sum256(image)
 	digest = hex.EncodeToString(sum[:])

@@ -24,9 +24,10 @@ func newCheck(o *options) *cobra.Command {
 		Short: "Test one kernel",
 		Example: `  orchestrator check --repo ~/linux --rev HEAD
   orchestrator check --tree . --test 'cow/vmsplice*'
-  orchestrator check --kernel /boot/vmlinuz --profile stock`,
+  orchestrator check --kernel "/boot/vmlinuz-$(uname -r)" --modules /lib/modules`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			s.adapt(cmd, &p)
 			res, err := o.runCheck(cmd.Context(), p, s)
 			if err != nil {
 				return err
@@ -69,8 +70,12 @@ not build or boot, or the test skips), and 128 when something else is wrong. Wit
 		Example: `  git bisect run orchestrator step --test cow/vmsplice-child-unmap/thp-pmd`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if s.kernel == "" && s.tree == "" && s.repo == "" {
+			s.adapt(cmd, &p)
+			if len(s.kernels) == 0 && s.tree == "" && s.repo == "" {
 				s.repo = "."
+			}
+			if len(s.kernels) > 1 {
+				return usagef("step tests one kernel; check takes several")
 			}
 			res, err := o.runCheck(cmd.Context(), p, s)
 			if err != nil {
@@ -127,7 +132,7 @@ func (o *options) runCheck(ctx context.Context, p planFlags, s subjectFlags) (*k
 	if err != nil {
 		return nil, err
 	}
-	ready, err := s.readyKernel(&req)
+	ready, err := s.readyKernels(&req)
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +143,7 @@ func (o *options) runCheck(ctx context.Context, p planFlags, s subjectFlags) (*k
 	defer ws.close()
 	var repo *gitrepo.Repo
 	var commit kernel.Commit
-	if ready == nil {
+	if len(ready) == 0 {
 		if repo, commit, err = s.source(ctx, ws.data); err != nil {
 			return nil, err
 		}
@@ -154,7 +159,14 @@ func (o *options) runCheck(ctx context.Context, p planFlags, s subjectFlags) (*k
 		return nil, err
 	}
 	defer b.close()
-	res, err := b.check(ctx, ready, commit, plan)
+	var k *kernel.Kernel
+	if len(ready) > 0 {
+		if err := ready[0].pack(ws.cache, req.Files); err != nil {
+			return nil, err
+		}
+		k = &ready[0].kernel
+	}
+	res, err := b.check(ctx, k, commit, plan)
 	status := "done"
 	if err != nil {
 		status = "interrupted"

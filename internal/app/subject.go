@@ -9,26 +9,45 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kernel-bisect/kbisect/internal/bzimage"
 	"github.com/kernel-bisect/kbisect/internal/gitrepo"
 	"github.com/kernel-bisect/kbisect/internal/kernel"
+	"github.com/kernel-bisect/kbisect/vmimage"
 )
 
 // subjectFlags say which kernel to check.
-type subjectFlags struct{ kernel, tree, repo, rev string }
+type subjectFlags struct {
+	kernels, modules []string
+	tree, repo, rev  string
+}
 
 func (s *subjectFlags) register(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&s.kernel, "kernel", "", "a ready kernel image `file` (bzImage)")
+	f.StringArrayVar(&s.kernels, "kernel", nil, "a ready kernel image `file` (bzImage)")
+	f.StringArrayVar(&s.modules, "modules", nil, "modules of --kernel: lib/modules/RELEASE or a `directory` above it; sets --profile "+distributionProfile)
 	f.StringVar(&s.tree, "tree", "", "the files of this source `directory` as they are now, under git or not")
 	f.StringVar(&s.repo, "repo", "", "a git repository `directory`")
 	f.StringVar(&s.rev, "rev", "", "commit of the repository (default HEAD)")
 }
 
-// readyKernel checks the flags and describes the image of --kernel, if any.
-func (s *subjectFlags) readyKernel(req *request) (*kernel.Kernel, error) {
+// adapt sets the profile that goes with --modules, unless the user set one.
+func (s *subjectFlags) adapt(cmd *cobra.Command, p *planFlags) {
+	if len(s.modules) > 0 && !cmd.Flags().Changed("profile") {
+		p.profile = distributionProfile
+	}
+}
+
+// readyKernel is an image that the user brought, with the modules for its guest.
+type readyKernel struct {
+	kernel  kernel.Kernel
+	modules []vmimage.File // empty without --modules
+}
+
+// readyKernels checks the flags and describes the images of --kernel, if any.
+func (s *subjectFlags) readyKernels(req *request) ([]readyKernel, error) {
 	n := 0
-	for _, f := range []string{s.kernel, s.tree, s.repo} {
-		if f != "" {
+	for _, given := range []bool{len(s.kernels) > 0, s.tree != "", s.repo != ""} {
+		if given {
 			n++
 		}
 	}
@@ -39,24 +58,89 @@ func (s *subjectFlags) readyKernel(req *request) (*kernel.Kernel, error) {
 		return nil, usagef("--kernel, --tree and --repo exclude each other")
 	case s.rev != "" && s.repo == "":
 		return nil, usagef("--rev %s goes with --repo", s.rev)
-	case s.kernel == "":
-		return nil, nil
+	case len(s.modules) > 0 && len(s.kernels) == 0:
+		return nil, usagef("--modules goes with --kernel: what is built here has no modules")
 	}
-	path, err := filepath.Abs(s.kernel)
+	trees, err := findModules(s.modules)
 	if err != nil {
 		return nil, err
 	}
+	profile, err := profileOf(req.Profile)
+	if err != nil {
+		return nil, err
+	}
+	var out []readyKernel
+	for _, file := range s.kernels {
+		r, err := readImage(file)
+		if err != nil {
+			return nil, err
+		}
+		for i := range out {
+			if out[i].kernel.Digest == r.kernel.Digest {
+				return nil, usagef("--kernel %s and --kernel %s are the same", s.kernels[i], file)
+			}
+		}
+		if len(s.modules) > 0 {
+			tree, err := trees.of(file, r.kernel.Release)
+			if err != nil {
+				return nil, err
+			}
+			r.kernel.Modules = &kernel.Modules{}
+			if r.modules, r.kernel.Modules.Missing, err = packModules(tree, profile.Machine); err != nil {
+				return nil, err
+			}
+		}
+		req.Kernels = append(req.Kernels, r.kernel.Image)
+		out = append(out, r)
+	}
+	for _, dir := range s.modules {
+		abs, err := filepath.Abs(dir)
+		if err != nil {
+			return nil, err
+		}
+		req.Modules = append(req.Modules, abs)
+	}
+	return out, trees.unused()
+}
+
+// readImage reads a ready kernel.
+func readImage(file string) (readyKernel, error) {
+	path, err := filepath.Abs(file)
+	if err != nil {
+		return readyKernel{}, err
+	}
+	if st, err := os.Stat(path); err == nil && !st.Mode().IsRegular() {
+		return readyKernel{}, usagef("--kernel %s: not a file", file)
+	}
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, usagef("--kernel %v", err)
+		return readyKernel{}, usagef("--kernel %v", err)
 	}
-	// The boot protocol's magic, Documentation/arch/x86/boot.rst, offset 0x202.
-	if len(data) < 0x206 || string(data[0x202:0x206]) != "HdrS" {
-		return nil, usagef("--kernel %s: not an x86 kernel image (bzImage)", s.kernel)
+	release, err := bzimage.Release(data)
+	if err != nil {
+		return readyKernel{}, usagef("--kernel %s: %v", file, err)
 	}
 	sum := sha256.Sum256(data)
-	req.Kernel = path
-	return &kernel.Kernel{Image: path, Digest: hex.EncodeToString(sum[:])}, nil
+	return readyKernel{kernel: kernel.Kernel{Image: path, Digest: hex.EncodeToString(sum[:]), Release: release}}, nil
+}
+
+// pack makes the guest image of a kernel that brings modules.
+func (r *readyKernel) pack(cache string, files []vmimage.File) error {
+	m := r.kernel.Modules
+	if m == nil {
+		return nil
+	}
+	archive, err := vmimage.PackModules(r.modules)
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256(archive)
+	m.Digest = hex.EncodeToString(sum[:])
+	for _, f := range r.modules {
+		m.Load = append(m.Load, f.Name)
+	}
+	m.Initrd, _, err = guestImage(cache, files, archive)
+	return err
 }
 
 // source opens the repository or directory and finds the commit to build.

@@ -121,6 +121,24 @@ func TestRunsAreReused(t *testing.T) {
 	}
 }
 
+// Other modules are another guest: runs are not shared.
+func TestModulesAreAPartOfTheCell(t *testing.T) {
+	w := newWorld(t, 1)
+	k := kernel.Kernel{Digest: "0"}
+	for i, m := range []*kernel.Modules{nil, {Digest: "x"}, {Digest: "y"}, {Digest: "x", Initrd: "elsewhere"}} {
+		k.Modules = m
+		before := w.runs
+		_, got, err := w.lab(fmt.Sprint(i)).Check(t.Context(), k, kernel.Commit{}, plan("a"))
+		made := 2
+		if i == 3 { // a path says nothing
+			made = 0
+		}
+		if err != nil || w.runs-before != made || got[0].Reused != 2-made {
+			t.Errorf("modules %+v: %d runs, %v", m, w.runs-before, err)
+		}
+	}
+}
+
 // Infra says nothing about the kernel and must not be remembered against it.
 func TestInfraIsNotReused(t *testing.T) {
 	w := newWorld(t, 1)

@@ -87,6 +87,9 @@ func (s *subject) close() {
 func (s *subject) cell(p *runner.Program) string {
 	h := sha256.New()
 	fmt.Fprintf(h, "kbisect cell v1\nkernel %s\nsetting %s\n", s.kernel.Digest, s.lab.Setting)
+	if m := s.kernel.Modules; m != nil {
+		fmt.Fprintf(h, "modules %s\n", m.Digest)
+	}
 	if p != nil {
 		text, _ := json.Marshal(p) // strings and numbers only
 		fmt.Fprintf(h, "program %s\n", text)

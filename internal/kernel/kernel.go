@@ -129,6 +129,17 @@ type Kernel struct {
 	Config       string `json:"config"`               // path of the final .config, "" for a foreign image
 	ConfigDigest string `json:"config_digest"`        // sha256 of the final .config
 	ConfigCRC    string `json:"config_crc,omitempty"` // its CRC-32, which a running kernel shows too
+	// Modules is what is loaded before any test, nil for nothing.
+	Modules *Modules `json:"modules,omitempty"`
+}
+
+// Modules are the kernel modules that a guest loads. They are part of what is
+// tested: other modules, other runs.
+type Modules struct {
+	Digest  string   `json:"digest"`            // sha256 of the archive they are packed in
+	Load    []string `json:"load"`              // names, in their order
+	Missing []string `json:"missing,omitempty"` // what was wanted and is not there, each in a sentence
+	Initrd  string   `json:"initrd"`            // path of the guest image with them
 }
 
 // BuildStatus is how the build of a commit ended.
@@ -170,6 +181,7 @@ type Boot struct {
 	Reason    string     `json:"reason,omitempty"`
 	Signature Signature  `json:"signature,omitzero"`
 	Console   string     `json:"console,omitempty"`
+	Problems  []string   `json:"problems,omitempty"` // what the agent could not set up
 }
 
 // Verdict is the judgement of one (commit, profile, test) from its runs.

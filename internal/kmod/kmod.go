@@ -124,6 +124,10 @@ func Open(dir string) (*Tree, error) {
 	return t, t.walk()
 }
 
+// KnowsBuiltin says whether the tree tells what is built into the kernel. Where
+// it does not, what is Missing may be built in.
+func (t *Tree) KnowsBuiltin() bool { return t.builtin != nil }
+
 // readList returns nil for a file that is not there.
 func readList(path string) ([]byte, error) {
 	st, err := os.Stat(path)

@@ -88,6 +88,17 @@ func checkFixture() *kernel.CheckResult {
 		Seconds: 48.4, Host: host, Started: started, Command: "orchestrator check --repo . --rev 4f2a --profile slim"}
 }
 
+// distributionCheck is a kernel with modules, one of which did not load.
+func distributionCheck() *kernel.CheckResult {
+	r := checkFixture()
+	r.Commit, r.Build = nil, nil
+	r.Kernel = kernel.Kernel{Digest: "77aa", Release: "6.1.0-56-cloud-amd64", Image: "/boot/vmlinuz", Modules: &kernel.Modules{
+		Digest: "88bb", Load: []string{"virtio", "virtio_pci", "lzo_rle"}, Missing: []string{"module zram is neither there nor built in"}, Initrd: "/cache/images/88bb.cpio"}}
+	r.Boot.Problems = []string{"module lzo_rle: exec format error", "swap: open /sys/block/zram0/disksize: no such file or directory"}
+	r.Profile, r.Command = "stock", "orchestrator check --kernel /boot/vmlinuz --modules /lib/modules"
+	return r
+}
+
 func seriesFixture() *kernel.SeriesResult {
 	r := &kernel.SeriesResult{ID: "s-3", Status: "done", Profile: "slim", Seconds: 1873, Host: host, Started: started,
 		Base:     kernel.Commit{SHA: sha(0), Subject: "Linux 6.1-rc8"},
@@ -236,6 +247,7 @@ func fixtures() map[string]any {
 	return map[string]any{
 		"check":             checkFixture(),
 		"check-empty":       &kernel.CheckResult{Kernel: kernel.Kernel{Release: "6.1.0"}, Profile: "slim", Boot: kernel.Boot{Status: kernel.BootOK}},
+		"check-modules":     distributionCheck(),
 		"check-no-boot":     &kernel.CheckResult{Kernel: kernel.Kernel{Release: "6.1.0"}, Profile: "slim", Boot: untestableSeries().Commits[1].Boot, Host: host},
 		"series":            seriesFixture(),
 		"series-clean":      cleanSeries(),

@@ -1,6 +1,8 @@
 package report
 
 import (
+	"strings"
+
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 )
 
@@ -8,7 +10,16 @@ import (
 type htmlCheck struct {
 	Tests   []testLine
 	Trouble *trouble
+	Lacks   []string // what the guest could not be given
 	Details []detail
+}
+
+// loaded names the modules of a guest.
+func loaded(k *kernel.Kernel) string {
+	if k.Modules == nil {
+		return ""
+	}
+	return strings.Join(k.Modules.Load, " ")
 }
 
 // testLine is one test in a table.
@@ -17,7 +28,7 @@ type testLine struct {
 }
 
 func checkPage(r *kernel.CheckResult) *page {
-	c := &htmlCheck{Trouble: troubleOf(r.Build, &r.Boot)}
+	c := &htmlCheck{Trouble: troubleOf(r.Build, &r.Boot), Lacks: lacks(&r.Kernel, &r.Boot)}
 	tone := "good"
 	for i := range r.Tests {
 		t := &r.Tests[i]
@@ -51,6 +62,6 @@ func checkPage(r *kernel.CheckResult) *page {
 	return &page{
 		Kind: "check", Verdict: checkSentence(r), Tone: tone, Check: c, Command: plain(r.Command),
 		Facts: pairs(pair{"Kernel", r.Kernel.Release}, pair{"Profile", r.Profile}, pair{"Build", build}, pair{"Boot", boot}),
-		Foot:  append(foot(r.ID, checkSchema, r.Seconds, r.Started, r.Host), pairs(pair{"Image", r.Kernel.Digest})...),
+		Foot:  append(foot(r.ID, checkSchema, r.Seconds, r.Started, r.Host), pairs(pair{"Image", r.Kernel.Digest}, pair{"Modules", loaded(&r.Kernel)})...),
 	}
 }

@@ -42,6 +42,12 @@ func (p *printer) check(r *kernel.CheckResult) {
 		p.buildTrouble("", r.Build)
 	}
 	p.bootTrouble("", &r.Boot)
+	if ls := lacks(&r.Kernel, &r.Boot); len(ls) > 0 {
+		p.text("")
+		for _, l := range ls {
+			p.text("the guest lacks something: " + l)
+		}
+	}
 	p.text("")
 	facts := []string{"profile " + plain(r.Profile)}
 	if r.Build != nil && r.Build.Status == kernel.BuildOK {
@@ -144,6 +150,20 @@ func (p *printer) bootTrouble(who string, b *kernel.Boot) {
 	if s := plain(b.Reason); s != "" {
 		p.text("    " + s)
 	}
+}
+
+// lacks is what a guest could not be given; tests that need it skip.
+func lacks(k *kernel.Kernel, b *kernel.Boot) []string {
+	var out []string
+	if k.Modules != nil {
+		for _, m := range k.Modules.Missing {
+			out = append(out, plain(m))
+		}
+	}
+	for _, p := range b.Problems {
+		out = append(out, plain(p))
+	}
+	return out
 }
 
 // foot ends every text: what was spent, on what, and how to repeat it.

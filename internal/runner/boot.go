@@ -27,7 +27,7 @@ type Lab struct {
 	Owner  string // data directory
 	QEMU   string // path of the emulator
 	Accel  string
-	Image  string // path of the initramfs
+	Image  string // path of the initramfs, for kernels that bring no other
 	Limits guest.Limits
 	Log    *zap.Logger
 	// NoFork boots a guest for every run instead of forking it from a snapshot.
@@ -82,6 +82,9 @@ func (l *Lab) boot(ctx context.Context, k kernel.Kernel, m kernel.Machine) (*Boo
 		Owner: l.Owner, Binary: l.QEMU, Accel: l.Accel, Machine: m, Kernel: k.Image, Initrd: l.Image,
 		Append: fmt.Sprintf("kbisect.swap_mib=%d", m.SwapMiB),
 	}
+	if k.Modules != nil {
+		opts.Initrd = k.Modules.Initrd
+	}
 	if !l.NoFork {
 		ram, err := qemu.NewRAM(m.MemoryMiB)
 		if err != nil {
@@ -133,7 +136,8 @@ func (b *Booted) start(ctx context.Context, k kernel.Kernel) (kernel.Boot, error
 	case err != nil:
 		return boot, err
 	}
-	for _, p := range b.Hello.Problems {
+	boot.Problems = problems(b.Hello)
+	for _, p := range boot.Problems {
 		b.lab.Log.Warn("the guest lacks something; tests that need it will skip", zap.String("problem", p))
 	}
 	if got := b.Hello.ConfigCRC; k.ConfigCRC != "" && got != "" && got != k.ConfigCRC {
@@ -150,6 +154,18 @@ func (b *Booted) start(ctx context.Context, k kernel.Kernel) (kernel.Boot, error
 	}
 	b.ahead = newAhead(ctx, b.fork)
 	return boot, nil
+}
+
+// maxProblems bounds what is kept of a guest's complaints.
+const maxProblems = 16
+
+// problems are what the agent could not set up, as far as one wants to read it.
+func problems(h agentproto.Hello) []string {
+	var out []string
+	for _, p := range h.Problems[:min(len(h.Problems), maxProblems)] {
+		out = append(out, console.Clean([]byte(p), 300))
+	}
+	return out
 }
 
 // agentSaid is what the agent wrote to the console before it gave up.

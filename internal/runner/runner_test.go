@@ -69,6 +69,34 @@ func TestBootAndRun(t *testing.T) {
 	}
 }
 
+// A kernel with modules boots its own guest image, and what its guest complains
+// of is kept, within bounds and without what acts on a terminal.
+func TestBootWithModules(t *testing.T) {
+	complaints := `,"problems":["module zram: \\u001b[31mno"` + strings.Repeat(`,"x"`, 2*maxProblems) + `]`
+	l, _ := newLab(t, `echo "$@" >"$(dirname "$0")/args"`+"\n"+negotiate+strings.Replace(hello, `"config_crc"`, strings.TrimPrefix(complaints, ",")+`,"config_crc"`, 1)+forever)
+	l.Image = "/common.cpio"
+	for _, c := range []struct {
+		k    kernel.Kernel
+		want string
+	}{
+		{kernel.Kernel{}, " -initrd /common.cpio "},
+		{kernel.Kernel{Modules: &kernel.Modules{Initrd: "/own.cpio"}}, " -initrd /own.cpio "},
+	} {
+		b, boot, err := l.Boot(t.Context(), c.k, machineShape)
+		if err != nil || boot.Status != kernel.BootOK {
+			t.Fatalf("%+v, %v", boot, err)
+		}
+		b.Close()
+		args, err := os.ReadFile(filepath.Join(l.Owner, "args"))
+		if err != nil || !strings.Contains(string(args), c.want) {
+			t.Errorf("%s, %v; want %q", args, err, c.want)
+		}
+		if len(boot.Problems) != maxProblems || boot.Problems[0] != "module zram: no" {
+			t.Errorf("%d problems: %q", len(boot.Problems), boot.Problems)
+		}
+	}
+}
+
 // A boot is tried twice before a kernel is blamed.
 func TestBootFails(t *testing.T) {
 	const oops = `echo '[    1.0] Kernel panic - not syncing: VFS: Unable to mount root fs' >&4; `
