@@ -6,6 +6,7 @@ package kernel
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -131,6 +132,15 @@ type Kernel struct {
 	ConfigCRC    string `json:"config_crc,omitempty"` // its CRC-32, which a running kernel shows too
 	// Modules is what is loaded before any test, nil for nothing.
 	Modules *Modules `json:"modules,omitempty"`
+}
+
+// Name is what a kernel is called where it is no commit: its release or, while
+// that is not known, its file.
+func (k Kernel) Name() string {
+	if k.Release != "" {
+		return k.Release
+	}
+	return k.Image[strings.LastIndexByte(k.Image, '/')+1:]
 }
 
 // Modules are the kernel modules that a guest loads. They are part of what is

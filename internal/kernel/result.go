@@ -28,6 +28,29 @@ type CheckResult struct {
 	Started time.Time    `json:"started"`
 }
 
+// MatrixResult is what `check` of several kernels reports: a column per
+// kernel, in the order they were given.
+type MatrixResult struct {
+	Schema  string         `json:"schema"` // kbisect/matrix/v1
+	ID      string         `json:"id"`
+	Status  string         `json:"status"` // done, or interrupted with what there is
+	Profile string         `json:"profile"`
+	Kernels []KernelResult `json:"kernels"`
+	Seconds float64        `json:"seconds"`
+	Host    Host           `json:"host"`
+	Command string         `json:"command"`
+	Started time.Time      `json:"started"`
+}
+
+// KernelResult is one column of a matrix. Without tests and error nobody came
+// to it.
+type KernelResult struct {
+	Kernel Kernel       `json:"kernel"`
+	Boot   Boot         `json:"boot"`
+	Tests  []TestResult `json:"tests"`
+	Error  string       `json:"error,omitempty"` // why we could not find out
+}
+
 // SeriesResult is what `series` reports: a row per commit, oldest first.
 type SeriesResult struct {
 	Schema   string            `json:"schema"` // kbisect/series/v1

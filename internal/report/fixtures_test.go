@@ -99,6 +99,71 @@ func distributionCheck() *kernel.CheckResult {
 	return r
 }
 
+// matrixFixture is a ladder: one kernel with bugs, one that lacks something, one
+// that does not boot, one that qemu did not start.
+func matrixFixture() *kernel.MatrixResult {
+	col := func(release string, change func(string, *kernel.TestResult)) kernel.KernelResult {
+		return kernel.KernelResult{Kernel: kernel.Kernel{Digest: "77aa" + release, Release: release, Image: "/boot/vmlinuz-" + release,
+			Modules: &kernel.Modules{Digest: "88bb", Load: []string{"virtio", "virtio_pci", "zram"}, Initrd: "/cache/images/88bb.cpio"}},
+			Boot: kernel.Boot{Status: kernel.BootOK, Seconds: 4.2}, Tests: tests(change)}
+	}
+	noSwap := col("6.12.117+deb12-cloud-amd64", func(name string, t *kernel.TestResult) {
+		if strings.HasPrefix(name, "cow/swap") {
+			*t = kernel.TestResult{Name: t.Name, Verdict: kernel.Skipped, Reason: "no swap space"}
+		}
+		if name == "cow/fork-write/base" {
+			t.Verdict, t.Confidence, t.Fails, t.Reason = kernel.Inconclusive, 0.71, 1, "1 of 3 runs failed; more runs needed"
+		}
+	})
+	noSwap.Kernel.Modules.Missing = []string{"module zram is neither there nor built in"}
+	noSwap.Boot.Problems = []string{"swap: open /sys/block/zram0/disksize: no such file or directory"}
+	dead := kernel.KernelResult{Kernel: kernel.Kernel{Digest: "99", Release: "6.16.3-cloud-amd64"}, Boot: untestableSeries().Commits[1].Boot}
+	for _, t := range tests(nil) {
+		dead.Tests = append(dead.Tests, kernel.TestResult{Name: t.Name, Verdict: kernel.Untestable, Reason: "does not boot: no hello from the agent in 60 s"})
+	}
+	lost := kernel.KernelResult{Kernel: kernel.Kernel{Digest: "aa", Release: "7.3.4-cloud-amd64"}, Error: "boot: qemu died: out of memory"}
+	for _, t := range tests(nil) {
+		lost.Tests = append(lost.Tests, kernel.TestResult{Name: t.Name, Verdict: kernel.Inconclusive, Reason: lost.Error})
+	}
+	return &kernel.MatrixResult{ID: "matrix-7", Status: "done", Profile: "stock", Seconds: 312, Host: host, Started: started,
+		Kernels: []kernel.KernelResult{col("5.10.0-46-cloud-amd64", breaking), col("6.1.0-56-cloud-amd64", nil), noSwap, dead, lost},
+		Command: "orchestrator check --kernel a --kernel b --kernel c --kernel d --kernel e --modules /mods"}
+}
+
+func cleanMatrix() *kernel.MatrixResult {
+	r := matrixFixture()
+	r.Kernels = []kernel.KernelResult{r.Kernels[1], r.Kernels[1]}
+	r.Kernels[1].Kernel.Digest = "0123456789abcdef" // another build of one release
+	return r
+}
+
+// interruptedMatrix has a kernel half done and one nobody came to.
+func interruptedMatrix() *kernel.MatrixResult {
+	r := matrixFixture()
+	r.Status = "interrupted"
+	r.Kernels = r.Kernels[:3]
+	r.Kernels[1].Tests = r.Kernels[1].Tests[:5]
+	r.Kernels[2].Tests, r.Kernels[2].Boot = nil, kernel.Boot{Status: kernel.BootNone}
+	return r
+}
+
+func hostileMatrix() *kernel.MatrixResult {
+	r := matrixFixture()
+	evil := "<script>alert(1)</script>\x1b[31mred\x1b]0;title\x07\u202egnp.exe\n\"><img src=x onerror=alert(2)>\x9b\xff"
+	r.Profile, r.Command, r.ID, r.Status = evil, evil, evil, evil
+	k := &r.Kernels[0]
+	k.Kernel.Release, k.Boot.Problems, k.Error = evil, []string{evil}, evil
+	k.Kernel.Modules = &kernel.Modules{Load: []string{evil}, Missing: []string{evil}}
+	for i := range k.Tests {
+		t := &k.Tests[i]
+		t.Reason, t.Console, t.Output, t.Confidence = evil, strings.Repeat(evil+"\n", 3), evil, math.NaN()
+		t.Signature.Title, t.Signature.Frames = evil, []string{evil}
+	}
+	k.Tests = append(k.Tests, kernel.TestResult{Name: evil, Verdict: kernel.Bad, Runs: 1, Fails: 1})
+	r.Seconds = math.Inf(1)
+	return r
+}
+
 func seriesFixture() *kernel.SeriesResult {
 	r := &kernel.SeriesResult{ID: "s-3", Status: "done", Profile: "slim", Seconds: 1873, Host: host, Started: started,
 		Base:     kernel.Commit{SHA: sha(0), Subject: "Linux 6.1-rc8"},
@@ -249,6 +314,11 @@ func fixtures() map[string]any {
 		"check-empty":       &kernel.CheckResult{Kernel: kernel.Kernel{Release: "6.1.0"}, Profile: "slim", Boot: kernel.Boot{Status: kernel.BootOK}},
 		"check-modules":     distributionCheck(),
 		"check-no-boot":     &kernel.CheckResult{Kernel: kernel.Kernel{Release: "6.1.0"}, Profile: "slim", Boot: untestableSeries().Commits[1].Boot, Host: host},
+		"matrix":            matrixFixture(),
+		"matrix-clean":      cleanMatrix(),
+		"matrix-interrupt":  interruptedMatrix(),
+		"matrix-empty":      &kernel.MatrixResult{Status: "done", Profile: "stock"},
+		"matrix-hostile":    hostileMatrix(),
 		"series":            seriesFixture(),
 		"series-clean":      cleanSeries(),
 		"series-untestable": untestableSeries(),

@@ -28,20 +28,22 @@ type page struct {
 	Foot    []pair
 
 	Check  *htmlCheck
+	Matrix *htmlMatrix
 	Series *htmlSeries
 	Bisect *htmlBisect
 }
 
 type pair struct{ Name, Value string }
 
-// HTML writes a *kernel.CheckResult, *kernel.SeriesResult or
-// *kernel.BisectResult as one page that needs nothing else: no script, no other
-// file, no network.
+// HTML writes a result, as JSON does, as one page that needs nothing else: no
+// script, no other file, no network.
 func HTML(w io.Writer, v any) error {
 	var p *page
 	switch r := v.(type) {
 	case *kernel.CheckResult:
 		p = checkPage(r)
+	case *kernel.MatrixResult:
+		p = matrixPage(arrangeMatrix(r))
 	case *kernel.SeriesResult:
 		p = seriesPage(arrange(r))
 	case *kernel.BisectResult:

@@ -18,18 +18,23 @@ import (
 // The schemas of the JSON output.
 const (
 	checkSchema  = "kbisect/check/v1"
+	matrixSchema = "kbisect/matrix/v1"
 	seriesSchema = "kbisect/series/v1"
 	bisectSchema = "kbisect/bisect/v1"
 )
 
-// JSON writes a *kernel.CheckResult, *kernel.SeriesResult or
-// *kernel.BisectResult as an indented object with its schema. Lists are never
+// JSON writes a *kernel.CheckResult, *kernel.MatrixResult, *kernel.SeriesResult
+// or *kernel.BisectResult as an indented object with its schema. Lists are never
 // null, and numbers that are none (NaN, Inf) are written as 0.
 func JSON(w io.Writer, v any) error {
 	switch r := v.(type) {
 	case *kernel.CheckResult:
 		c := *r
 		c.Schema = checkSchema
+		v = c
+	case *kernel.MatrixResult:
+		c := *r
+		c.Schema = matrixSchema
 		v = c
 	case *kernel.SeriesResult:
 		c := *r

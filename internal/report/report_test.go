@@ -52,7 +52,7 @@ func TestGolden(t *testing.T) {
 
 // TestHostile looks for anything that acts in what strangers can write.
 func TestHostile(t *testing.T) {
-	for _, name := range []string{"series-hostile", "bisect-hostile"} {
+	for _, name := range []string{"series-hostile", "bisect-hostile", "matrix-hostile"} {
 		v := fixtures()[name]
 		for ext, render := range formats {
 			var b bytes.Buffer
@@ -95,7 +95,7 @@ func TestJSON(t *testing.T) {
 		if m["schema"] != "kbisect/"+kind+"/v1" {
 			t.Errorf("%s: schema %v", name, m["schema"])
 		}
-		for _, list := range []string{"tests", "commits", "steps", "candidates", "first_bad"} {
+		for _, list := range []string{"tests", "kernels", "commits", "steps", "candidates", "first_bad"} {
 			if x, there := m[list]; there && x == nil {
 				t.Errorf("%s: %s is null", name, list)
 			}
@@ -190,7 +190,7 @@ func TestTextColor(t *testing.T) {
 // TestSentences holds the first lines, which people quote, in one place.
 func TestSentences(t *testing.T) {
 	var b strings.Builder
-	for _, name := range []string{"check", "check-empty", "check-no-boot", "series", "series-clean", "series-untestable",
+	for _, name := range []string{"check", "check-empty", "check-no-boot", "matrix", "matrix-clean", "matrix-interrupt", "matrix-empty", "series", "series-clean", "series-untestable",
 		"series-interrupt", "series-empty", "bisect", "bisect-set", "bisect-fix", "bisect-not", "bisect-older", "bisect-none"} {
 		var out bytes.Buffer
 		if err := Text(&out, fixtures()[name], TextOptions{}); err != nil {

@@ -39,7 +39,11 @@ func arrange(r *kernel.SeriesResult) *series {
 	for i := range r.Commits {
 		s.rows = append(s.rows, row{CommitResult: &r.Commits[i], num: itoa(i + 1)})
 	}
-	s.tests = columns(s.rows)
+	var all [][]kernel.TestResult
+	for i := range s.rows {
+		all = append(all, s.rows[i].Tests)
+	}
+	s.tests = testNames(all)
 	for i := range s.rows {
 		s.rows[i].cells = make([]*kernel.TestResult, len(s.tests))
 		for j := range s.rows[i].Tests {
@@ -50,13 +54,13 @@ func arrange(r *kernel.SeriesResult) *series {
 	return s
 }
 
-// columns collects the test names in order of appearance, cases together.
-func columns(rows []row) []string {
+// testNames collects the names of tests in order of appearance, cases together.
+func testNames(lists [][]kernel.TestResult) []string {
 	var cases []string
 	byCase := map[string][]string{} // case -> its tests
 	seen := map[string]bool{}
-	for _, r := range rows {
-		for _, t := range r.Tests {
+	for _, list := range lists {
+		for _, t := range list {
 			if seen[t.Name] {
 				continue
 			}

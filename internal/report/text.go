@@ -13,14 +13,15 @@ type TextOptions struct {
 	Width int // columns; 0 means 100
 }
 
-// Text writes a *kernel.CheckResult, *kernel.SeriesResult or
-// *kernel.BisectResult for a terminal: the verdict first, then what it rests
-// on, then how to get it again.
+// Text writes a result, as JSON does, for a terminal: the verdict first, then
+// what it rests on, then how to get it again.
 func Text(w io.Writer, v any, o TextOptions) error {
 	p := newPrinter(w, o)
 	switch r := v.(type) {
 	case *kernel.CheckResult:
 		p.check(r)
+	case *kernel.MatrixResult:
+		p.checkMatrix(arrangeMatrix(r))
 	case *kernel.SeriesResult:
 		p.series(arrange(r))
 	case *kernel.BisectResult:
