@@ -20,14 +20,23 @@ func newCheck(o *options) *cobra.Command {
 	var p planFlags
 	var s subjectFlags
 	cmd := &cobra.Command{
-		Use:   "check (--kernel FILE | --tree DIR | --repo DIR --rev REV)",
-		Short: "Test one kernel",
+		Use:   "check (--kernel FILE... [--modules DIR...] | --tree DIR | --repo DIR --rev REV)",
+		Short: "Test one kernel, or several ready ones side by side",
+		Long: `Tests one kernel: a commit, the files of a directory, or a ready image.
+
+Several --kernel give one table of tests and kernels. --modules names lib/modules/RELEASE or a
+directory above it; each kernel takes the modules of its own release, in whatever order they
+are given. They are packed as far as the guest needs them and the kernel lacks them.`,
 		Example: `  orchestrator check --repo ~/linux --rev HEAD
   orchestrator check --tree . --test 'cow/vmsplice*'
+  orchestrator check --kernel vmlinuz-6.1 --kernel vmlinuz-6.12 --modules /lib/modules
   orchestrator check --kernel "/boot/vmlinuz-$(uname -r)" --modules /lib/modules`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s.adapt(cmd, &p)
+			if len(s.kernels) > 1 {
+				return o.runMatrix(cmd.Context(), p, s)
+			}
 			res, err := o.runCheck(cmd.Context(), p, s)
 			if err != nil {
 				return err
@@ -128,11 +137,11 @@ func (o *options) runCheck(ctx context.Context, p planFlags, s subjectFlags) (*k
 	if err != nil {
 		return nil, err
 	}
-	plan, err := req.plan()
+	ready, err := s.readyKernels(&req)
 	if err != nil {
 		return nil, err
 	}
-	ready, err := s.readyKernels(&req)
+	plan, err := req.plan()
 	if err != nil {
 		return nil, err
 	}
@@ -254,7 +263,7 @@ func (b *bench) interrupted(ctx context.Context, err error) error {
 		return err
 	}
 	how := fmt.Sprintf("go on with `orchestrator %s --resume %s`", b.req.Kind, b.id)
-	if b.req.Kind == "check" {
+	if b.req.Kind == "check" || b.req.Kind == "matrix" {
 		how = "run the same command again, without --fresh, to go on"
 	}
 	return fmt.Errorf("%w; the runs are kept: %s", cancelled(ctx), how)

@@ -71,10 +71,14 @@ func (p *progress) notify(e job.Event) {
 	defer p.mu.Unlock()
 	if e.Phase == "done" {
 		p.clear()
-		fmt.Fprintf(p.w, "%s%s %s: %s\n", place(e), e.Commit.Short(), oneLine(clip(e.Commit.Subject, 50)), oneLine(clip(e.Text, 160)))
+		who := oneLine(e.Label)
+		if who == "" {
+			who = e.Commit.Short() + " " + oneLine(clip(e.Commit.Subject, 50))
+		}
+		fmt.Fprintf(p.w, "%s%s: %s\n", place(e), who, oneLine(clip(e.Text, 160)))
 		return
 	}
-	if e.Phase != p.event.Phase || e.Commit.SHA != p.event.Commit.SHA {
+	if e.Phase != p.event.Phase || e.Commit.SHA != p.event.Commit.SHA || e.Index != p.event.Index {
 		p.since, p.build = time.Now(), kbuild.Progress{}
 	}
 	p.event = e
@@ -99,7 +103,7 @@ func (p *progress) draw() {
 	if p.event.Phase == "" {
 		return
 	}
-	line := place(p.event) + p.event.Commit.Short() + " " + p.doing()
+	line := place(p.event) + p.event.Label + p.event.Commit.Short() + " " + p.doing()
 	if left := p.left(); left > 0 {
 		line += ", about " + round(left) + " left"
 	}

@@ -23,8 +23,8 @@ type subjectFlags struct {
 
 func (s *subjectFlags) register(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringArrayVar(&s.kernels, "kernel", nil, "a ready kernel image `file` (bzImage)")
-	f.StringArrayVar(&s.modules, "modules", nil, "modules of --kernel: lib/modules/RELEASE or a `directory` above it; sets --profile "+distributionProfile)
+	f.StringArrayVar(&s.kernels, "kernel", nil, "a ready kernel image `file` (bzImage); repeatable")
+	f.StringArrayVar(&s.modules, "modules", nil, "modules of --kernel: lib/modules/RELEASE or a `directory` above it; repeatable; sets --profile "+distributionProfile)
 	f.StringVar(&s.tree, "tree", "", "the files of this source `directory` as they are now, under git or not")
 	f.StringVar(&s.repo, "repo", "", "a git repository `directory`")
 	f.StringVar(&s.rev, "rev", "", "commit of the repository (default HEAD)")

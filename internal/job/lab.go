@@ -1,8 +1,8 @@
-// Package job carries out the three kinds of work: check, series and bisect.
-// Each is a function of its request and of the runs in the record: it asks the
-// record first and the lab only for what is missing, so that a killed job
-// resumes by being asked again, and two jobs on the same kernel share runs. It
-// must not know how kernels are built or guests are run.
+// Package job carries out the kinds of work: check of one kernel or of several
+// (matrix), series and bisect. Each is a function of its request and of the runs
+// in the record: it asks the record first and the lab only for what is missing,
+// so that a killed job resumes by being asked again, and two jobs on the same
+// kernel share runs. It must not know how kernels are built or guests are run.
 package job
 
 import (
@@ -50,7 +50,8 @@ type Lab struct {
 type Event struct {
 	Phase  string // build, boot, run, and done for a commit that is through
 	Commit kernel.Commit
-	Index  int // of the commit, from 1; 0 where there is no order
+	Label  string // name of a kernel that is no commit
+	Index  int    // of the commit or kernel, from 1; 0 where there is no order
 	Total  int
 	Done   int    // runs done on this commit
 	Of     int    // runs expected on this commit, 0 when unknown
