@@ -11,11 +11,13 @@ type htmlMatrix struct {
 	Kernels []htmlKernel
 	Rows    []htmlTest
 	Legend  string
+	Shared  string // ending of all releases, which the columns leave out
 }
 
 // htmlKernel is a column of the matrix and a section below it.
 type htmlKernel struct {
 	ID, Name    string
+	Head        string // name as the column shows it
 	Boot, Tests string // words
 	Class       string // of Tests
 	Modules     string
@@ -40,8 +42,11 @@ type htmlTest struct {
 func matrixPage(m *matrix) *page {
 	h := &htmlMatrix{Legend: legend}
 	tone := "good"
+	heads := m.heads()
 	for i := range m.cols {
 		k := m.htmlKernel(i)
+		k.Head = heads[i]
+		h.Shared = strings.TrimPrefix(k.Name, k.Head)
 		h.Kernels = append(h.Kernels, k)
 		switch {
 		case k.Class == "bad":
@@ -83,7 +88,7 @@ func (m *matrix) htmlKernel(i int) htmlKernel {
 		k.Tests = strings.TrimSuffix(k.Tests, " does not boot") + " untestable"
 	}
 	for j, t := range c.cells {
-		if t != nil && (t.Verdict == kernel.Bad || t.Verdict == kernel.Inconclusive && t.Runs > 0) {
+		if t != nil && failed(t) {
 			k.Details = append(k.Details, testDetail(k.ID+"t"+itoa(j), t))
 		}
 	}
@@ -98,7 +103,7 @@ func (m *matrix) htmlCell(i, j int) htmlCell {
 		return c
 	}
 	c.Fails = fails(t.Fails, t.Runs)
-	if v == kernel.Bad || v == kernel.Inconclusive && t.Runs > 0 {
+	if failed(t) {
 		c.Href = "#k" + itoa(i) + "t" + itoa(j)
 	}
 	return c

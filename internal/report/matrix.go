@@ -161,15 +161,28 @@ func plural(n int, one, more string) string {
 // remark is why a test is not good somewhere, from the worst verdict of the
 // first kernel that has it.
 func (m *matrix) remark(test int) string {
-	for _, v := range []kernel.Verdict{kernel.Bad, kernel.Inconclusive, kernel.Skipped} {
+	for _, v := range []kernel.Verdict{kernel.Bad, kernel.Inconclusive, kernel.Good, kernel.Skipped} {
 		for i := range m.cols {
+			c := &m.cols[i]
+			if c.verdict(test) != v {
+				continue
+			}
+			t := c.cells[test]
+			switch {
+			case v == kernel.Good && t.Fails > 0:
+				return fmt.Sprintf("%s runs failed on %s: %s", fails(t.Fails, t.Runs), c.name, why(t))
 			// Our own trouble stands below the table, once.
-			if c := &m.cols[i]; c.verdict(test) == v && (c.Error == "" || c.cells[test].Reason != c.Error) {
-				return why(c.cells[test])
+			case v != kernel.Good && (c.Error == "" || t.Reason != c.Error):
+				return why(t)
 			}
 		}
 	}
 	return ""
+}
+
+// failed says whether there is a failure to show at length.
+func failed(t *kernel.TestResult) bool {
+	return t.Verdict == kernel.Bad || t.Fails > 0 || t.Verdict == kernel.Inconclusive && t.Runs > 0
 }
 
 // heads are the names of the columns without what all of them end in, such as
@@ -192,10 +205,11 @@ func (m *matrix) heads() []string {
 	if i < 0 {
 		return heads
 	}
+	if slices.Contains(heads, end[i:]) { // nothing would be left
+		return heads
+	}
 	for k, h := range heads {
-		if heads[k] = strings.TrimSuffix(h, end[i:]); heads[k] == "" {
-			return m.numbers()
-		}
+		heads[k] = strings.TrimSuffix(h, end[i:])
 	}
 	return heads
 }
