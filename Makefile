@@ -19,7 +19,7 @@ help: ## list the targets
 
 build: $(BIN)/orchestrator ## build bin/orchestrator, one file with the guest image inside
 
-$(BIN)/orchestrator: $(GOFILES) go.mod go.sum $(EMBEDDED)/image.cpio.zst $(wildcard kconfigs/*.config internal/store/migrations/*.sql)
+$(BIN)/orchestrator: $(GOFILES) go.mod go.sum $(EMBEDDED)/image.cpio.zst $(wildcard kconfigs/*.config internal/store/migrations/*.sql internal/report/templates/*)
 	$(GO) build -trimpath -o $@ ./cmd/orchestrator
 
 $(BIN)/guest-agent: $(wildcard cmd/guest-agent/*.go internal/agent/*.go internal/agentproto/*.go) go.mod
