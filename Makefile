@@ -12,7 +12,7 @@ BUSYBOX  ?= $(shell command -v busybox)
 GOFILES  := $(shell find cmd internal kconfigs vmimage -name '*.go' -not -name '*_test.go')
 REPRO    := $(wildcard vmimage/reproducers/*.c vmimage/reproducers/*.h vmimage/reproducers/build.sh)
 
-.PHONY: help build deps test unit lint e2e demo versions clean
+.PHONY: help build deps test unit lint e2e demo versions ladder clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -58,6 +58,9 @@ e2e: build ## real git, real kernels, real QEMU
 
 versions: build ## build and boot the profiles on 5.10, 6.1, 6.12 and 7.3 (an hour)
 	@tests/versions
+
+ladder: build ## all tests on Debian's kernels from 5.10 on, beside what is predicted (tests/ladder.md)
+	@tests/ladder
 
 demo: deps build ## the main job: a planted series tested and bisected on a real kernel
 	@tests/demo
