@@ -111,8 +111,12 @@ func (e *BootError) Error() string { return "boot: " + e.Reason }
 func (s *Session) Hello(ctx context.Context) (agentproto.Hello, error) {
 	timer := time.NewTimer(s.limits.Boot)
 	defer timer.Stop()
+	still := newStandstill()
+	defer still.close()
 	for {
 		select {
+		case <-still.tick.C:
+			still.look()
 		case in := <-s.msgs:
 			if in.err == nil && in.msg.Type == agentproto.TypeHello {
 				return *in.msg.Hello, nil
@@ -130,6 +134,9 @@ func (s *Session) Hello(ctx context.Context) (agentproto.Hello, error) {
 			}
 			return agentproto.Hello{}, &BootError{Reason: "the machine ended (" + reason + ") before the agent spoke"}
 		case <-timer.C:
+			if err := still.err(); err != nil {
+				return agentproto.Hello{}, &BootError{Reason: err.Error(), Infra: true}
+			}
 			return agentproto.Hello{}, &BootError{Reason: fmt.Sprintf("the agent did not speak within %s", s.limits.Boot)}
 		case <-ctx.Done():
 			return agentproto.Hello{}, ctx.Err()
@@ -181,7 +188,8 @@ func (s *Session) Wake(ctx context.Context) error {
 }
 
 // Run asks for one execution and waits for its end. It returns an error only
-// when ctx ends or randomness cannot be had; whatever the guest does is evidence.
+// when ctx ends, randomness cannot be had or this process was stopped meanwhile;
+// whatever the guest does is evidence.
 func (s *Session) Run(ctx context.Context, argv []string, limit time.Duration) (verdict.Evidence, error) {
 	e := verdict.Evidence{Limit: limit}
 	id, err := drawID()
@@ -207,7 +215,7 @@ func (s *Session) Run(ctx context.Context, argv []string, limit time.Duration) (
 		case <-time.After(s.limits.Drain):
 		case <-ctx.Done():
 		}
-	} else if err := s.collect(ctx, id, limit, &e); err != nil {
+	} else if err := s.watch(ctx, id, limit, &e); err != nil {
 		return e, err
 	}
 	if e.Result {
@@ -231,9 +239,19 @@ func since(log []byte, mark string) []byte {
 	return rest
 }
 
+// watch collects, and notices when this process did not run.
+func (s *Session) watch(ctx context.Context, id string, limit time.Duration, e *verdict.Evidence) error {
+	still := newStandstill()
+	defer still.close()
+	if err := s.collect(ctx, id, limit, still, e); err != nil {
+		return err
+	}
+	return still.err()
+}
+
 // collect gathers messages until the result, the machine's end, or the end of
 // patience.
-func (s *Session) collect(ctx context.Context, id string, limit time.Duration, e *verdict.Evidence) error {
+func (s *Session) collect(ctx context.Context, id string, limit time.Duration, still *standstill, e *verdict.Evidence) error {
 	hard := time.NewTimer(limit + s.limits.Grace)
 	defer hard.Stop()
 	silence := time.NewTimer(s.limits.Silence)
@@ -241,6 +259,8 @@ func (s *Session) collect(ctx context.Context, id string, limit time.Duration, e
 	msgs, exited := s.msgs, s.m.Exited
 	for {
 		select {
+		case <-still.tick.C:
+			still.look()
 		case in := <-msgs:
 			switch {
 			case errors.Is(in.err, agentproto.ErrGarbage) || in.err == nil && in.msg.ID != id:
