@@ -44,7 +44,7 @@ func parseDep(text []byte) (map[string]entry, error) {
 		if !ok || !isModule(path) || !filepath.IsLocal(path) {
 			return nil, fmt.Errorf("line %d: not a module below this directory", n)
 		}
-		e := entry{path: path}
+		e := entry{path: path, listed: true}
 		for _, d := range strings.Fields(rest) {
 			if !isModule(d) {
 				return nil, fmt.Errorf("line %d: %q is no module", n, d)

@@ -39,14 +39,14 @@ type Tree struct {
 	Release string // its name; Pick holds every module to it
 
 	entries map[string]entry // by module name
-	listed  bool             // the entries come from modules.dep and have their dependencies
 	builtin map[string]bool  // nil when the tree does not say
 }
 
 // entry is a module in the tree.
 type entry struct {
-	path string   // below the tree
-	deps []string // names of what modules.dep says it needs
+	path   string   // below the tree
+	listed bool     // in modules.dep
+	deps   []string // names of what it needs, if listed
 }
 
 // Trees are the module trees that a directory stands for: itself, or those in
@@ -117,10 +117,8 @@ func Open(dir string) (*Tree, error) {
 	if t.entries, err = parseDep(text); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, "modules.dep"), err)
 	}
-	if t.listed = len(t.entries) > 0; t.listed {
-		return t, nil
-	}
-	// Nobody has run depmod: the modules themselves say what they need.
+	// Where nobody has run depmod, or one that cannot read them all (Debian's
+	// leaves out .ko.gz), the modules themselves say what they need.
 	return t, t.walk()
 }
 
@@ -143,7 +141,7 @@ func readList(path string) ([]byte, error) {
 	return os.ReadFile(path)
 }
 
-// walk finds the modules of a tree without modules.dep.
+// walk finds the modules that modules.dep does not list.
 func (t *Tree) walk() error {
 	return filepath.WalkDir(t.Dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -154,7 +152,7 @@ func (t *Tree) walk() error {
 			return err
 		}
 		// Where a name is there twice, updates/ and the like win, as in depmod.
-		if old, ok := t.entries[nameOf(rel)]; !ok || strings.HasPrefix(old.path, "kernel/") {
+		if old, ok := t.entries[nameOf(rel)]; !ok || !old.listed && strings.HasPrefix(old.path, "kernel/") {
 			t.entries[nameOf(rel)] = entry{path: rel}
 		}
 		return nil
@@ -258,7 +256,7 @@ func (t *Tree) read(name string, e entry) (Module, []string, error) {
 		return Module{}, nil, fmt.Errorf("%s: built for %q, not for %s", filepath.Join(t.Dir, e.path), info.release, t.Release)
 	}
 	deps := info.depends
-	if t.listed {
+	if e.listed {
 		deps = e.deps
 	}
 	return Module{Name: name, Data: data}, deps, nil

@@ -165,6 +165,7 @@ func TestPick(t *testing.T) {
 		{"a dependency is not there", stock, "broken zsmalloc", "zsmalloc", "module broken needs nowhere, which is neither there nor built in", ""},
 		{"nothing wanted", stock, "", "", "", ""},
 		{"itself", with(stock, map[string]string{"kernel/a.ko": "b", "kernel/b.ko": "a"}), "a", "", "", "module a needs itself"},
+		{"modules.dep lists one of them", with(stock, map[string]string{"modules.dep": "kernel/mm/zsmalloc.ko:\n"}), "zram virtio_console", "zsmalloc zram virtio virtio_ring virtio_console", "", ""},
 		{"updates win", with(stock, map[string]string{"updates/dkms/zram.ko": ""}), "zram", "zram", "", ""},
 	} {
 		check := func(t *testing.T, files map[string]string) {
@@ -178,7 +179,7 @@ func TestPick(t *testing.T) {
 			}
 		}
 		t.Run(c.name, func(t *testing.T) { check(t, c.files) })
-		if c.name != "updates win" && c.name != "itself" { // depmod's own list is another there
+		if c.files["modules.dep"] == "" && c.name != "updates win" && c.name != "itself" { // depmod's own list is another there
 			t.Run(c.name+", with modules.dep", func(t *testing.T) {
 				// depmod names what virtio_pci needs in another order, as good as this one.
 				c.mods = strings.Replace(c.mods, "virtio virtio_ring virtio_pci_modern_dev", "virtio_pci_modern_dev virtio virtio_ring", 1)
@@ -297,7 +298,7 @@ func FuzzDep(f *testing.F) {
 			}
 		}
 		// Whatever the list says, a walk over it ends.
-		tr := &Tree{Dir: t.TempDir(), Release: release, entries: entries, listed: true, builtin: map[string]bool{}}
+		tr := &Tree{Dir: t.TempDir(), Release: release, entries: entries, builtin: map[string]bool{}}
 		for name := range entries {
 			_, _, _ = tr.Pick(name)
 		}
