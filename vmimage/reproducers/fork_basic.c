@@ -7,13 +7,13 @@
 static void read_twice(struct peer *parent, const struct region *region)
 {
 	/* Also maps the page here, if it was swapped out. */
-	expect_bytes(region->addr, region->size, BEFORE_FORK,
-		     "child's memory before any write",
-		     "the parent has not written yet: corruption");
+	expect_region(region, BEFORE_FORK, AFTER_FORK,
+		      "child's memory before any write",
+		      "the parent has not written yet: corruption");
 	peer_pass_turn(parent);
-	expect_bytes(region->addr, region->size, BEFORE_FORK,
-		     "child's memory after the parent wrote",
-		     "the parent's write is visible: missed COW");
+	expect_region(region, BEFORE_FORK, AFTER_FORK,
+		      "child's memory after the parent wrote",
+		      "the parent's write is visible: missed COW");
 }
 
 static void write_while_shared(struct region *region,
@@ -28,20 +28,23 @@ static void write_while_shared(struct region *region,
 	if (before_write)
 		before_write(region);
 	region_fill(region, AFTER_FORK);
-	expect_bytes(region->addr, region->size, AFTER_FORK,
-		     "parent's memory after it wrote",
-		     "the parent lost its own write: corruption");
+	expect_region(region, AFTER_FORK, BEFORE_FORK,
+		      "parent's memory after it wrote",
+		      "the parent lost its own write: corruption");
 	peer_finish(child);
 	pass();
 }
 
-static void fork_basic(struct region *region)
+static void fork_basic(struct region *region, const struct repro_case *self)
 {
+	(void)self;
 	write_while_shared(region, NULL);
 }
 
-static void fork_basic_mprotect(struct region *region)
+static void fork_basic_mprotect(struct region *region,
+				const struct repro_case *self)
 {
+	(void)self;
 	write_while_shared(region, region_toggle_write_protection);
 }
 
@@ -51,7 +54,7 @@ const struct repro_case fork_basic_cases[] = {
 		.description = "a child does not see what its parent writes after fork",
 		.class = "missed-cow",
 		.source = "fork(2): the child's memory is a copy",
-		.memories = ANY_MEMORY,
+		.forms = ANON_FORMS,
 		.run = fork_basic,
 	},
 	{
@@ -63,7 +66,7 @@ const struct repro_case fork_basic_cases[] = {
 		.description = "a child does not see what its parent writes after fork and mprotect() to read-only and back",
 		.class = "missed-cow",
 		.source = "guards commit 64fe24a3e05e (6.0), mm/mprotect: try avoiding write faults for exclusive anonymous pages",
-		.memories = ANY_MEMORY,
+		.forms = ANON_FORMS,
 		.run = fork_basic_mprotect,
 	},
 	{ .name = NULL }

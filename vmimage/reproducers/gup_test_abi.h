@@ -16,6 +16,7 @@ struct pin_longterm_test {
 	__u32 flags;	/* none: a read-only pin taken with the mmap lock */
 };
 
+#define PIN_LONGTERM_TEST_FLAG_USE_WRITE 1
 #define PIN_LONGTERM_TEST_FLAG_USE_FAST 2
 
 #define PIN_LONGTERM_TEST_START _IOW('g', 7, struct pin_longterm_test)

@@ -1,103 +1,125 @@
 /*
  * A long-term pin stays valid while the process writes to its memory: device
  * and process must go on sharing the page.  Pinning read-only does not break
- * COW by itself, so if the page is mapped read-only since a fork(), the next
- * write may copy it and leave the pin with the old page.
+ * COW by itself, so if the page is mapped read-only the next write may copy it
+ * and leave the pin with the old page.  Why it is mapped read-only makes the
+ * three kinds of case: it is shared, it was, or somebody watches for writes.
  */
-#define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/ioctl.h>
+#include <unistd.h>
 
-#include "gup_test_abi.h"
+#include "pin.h"
 #include "repro.h"
 
-static int open_gup_test(void)
+static void write_and_compare(struct pin *pin, const struct region *region)
 {
-	int fd = open(GUP_TEST_PATH, O_RDWR | O_CLOEXEC);
-
-	if (fd < 0)
-		skip("no %s: %s", GUP_TEST_PATH, strerror(errno));
-	/*
-	 * START reports an unknown request and a refused one alike; STOP is
-	 * always accepted where it is known.
-	 */
-	if (!ioctl(fd, PIN_LONGTERM_TEST_STOP))
-		return fd;
-	if (errno != EINVAL && errno != ENOTTY)
-		bail_out("ioctl PIN_LONGTERM_TEST_STOP");
-	skip("gup_test without PIN_LONGTERM_TEST requests (6.2, or backported)");
-}
-
-static void pin_write_compare(struct region *region, __u32 pin_flags)
-{
-	int gup_test = open_gup_test();
-	struct pin_longterm_test pin = {
-		.addr = (uintptr_t)region->addr,
-		.size = region->size,
-		.flags = pin_flags,
-	};
-	unsigned char *pinned = malloc(region->size);
-	__u64 pinned_addr = (uintptr_t)pinned;
-
-	if (!pinned)
-		bail_out("malloc");
-
-	outlive_child(region);
-	if (ioctl(gup_test, PIN_LONGTERM_TEST_START, &pin))
-		bail_out("ioctl PIN_LONGTERM_TEST_START");
 	region_fill(region, AFTER_FORK);
-	if (ioctl(gup_test, PIN_LONGTERM_TEST_READ, &pinned_addr))
-		bail_out("ioctl PIN_LONGTERM_TEST_READ");
-
 	/*
 	 * Before unpinning: a kernel with DEBUG_VM may crash on releasing what
 	 * it should not have pinned, and the verdict ought to be out by then.
 	 */
-	expect_bytes(region->addr, region->size, AFTER_FORK,
-		     "memory after the process wrote to it",
-		     "the process lost its own write: corruption");
-	expect_bytes(pinned, region->size, AFTER_FORK,
-		     "pinned page after the process wrote to its memory",
-		     "the pin kept the old page: wrong COW");
-
-	if (ioctl(gup_test, PIN_LONGTERM_TEST_STOP))
-		bail_out("ioctl PIN_LONGTERM_TEST_STOP");
+	pin_expect_write(pin, region);
+	pin_release(pin);
 	pass();
 }
 
-static void ro_longterm_pin(struct region *region)
+/* The child that is left alone dies with this process. */
+static void pin_shared(struct region *region, const struct repro_case *self)
 {
-	pin_write_compare(region, 0);
+	struct pin pin = pin_open(self->pin, region);
+	struct peer *child = peer_fork(peer_idle, region);
+
+	require_shared_with(peer_pid(child), region);
+	pin_take(&pin, region);
+	write_and_compare(&pin, region);
 }
 
-static void ro_longterm_pin_fast(struct region *region)
+static void pin_previously_shared(struct region *region,
+				  const struct repro_case *self)
 {
-	pin_write_compare(region, PIN_LONGTERM_TEST_FLAG_USE_FAST);
+	struct pin pin = pin_open(self->pin, region);
+
+	outlive_child(region);
+	pin_take(&pin, region);
+	write_and_compare(&pin, region);
 }
 
-#define SOURCE "David Hildenbrand's example, quoted in https://lore.kernel.org/r/CAHk-=wgjOsHAXttQa=csLG10Cp2hh8Dk8CnNC3_WDpBpTzBESQ@mail.gmail.com; fixed by commit a7f226604170 (5.19)"
+static void pin_exclusive(struct region *region, const struct repro_case *self)
+{
+	struct pin pin = pin_open(self->pin, region);
+
+	/* If swapped out, it comes back as ours alone. */
+	region_read(region);
+	map_read_only(region);
+	require_present(getpid(), region);
+	pin_take(&pin, region);
+	write_and_compare(&pin, region);
+}
+
+#define SEED "David Hildenbrand's example, quoted in https://lore.kernel.org/r/CAHk-=wgjOsHAXttQa=csLG10Cp2hh8Dk8CnNC3_WDpBpTzBESQ@mail.gmail.com; fixed by commit a7f226604170 (5.19)"
+#define UNSHARE "commit a7f226604170 (5.19), mm/gup: trigger FAULT_FLAG_UNSHARE when R/O-pinning a possibly shared anonymous page"
+#define EXCLUSIVE "commit 6c287605fd56 (5.19), mm: remember exclusively mapped anonymous pages with PG_anon_exclusive"
+#define NEEDS_PIN { "gup_test_longterm" }
 
 const struct repro_case longterm_pin_cases[] = {
 	{
 		.name = "ro-longterm-pin",
 		.description = "a read-only long-term pin taken after the child exited follows the process's writes",
 		.class = "wrong-cow",
-		.source = SOURCE,
-		.memories = ANY_MEMORY,
-		.pins_longterm = true,
-		.run = ro_longterm_pin,
+		.source = SEED,
+		.forms = ANON_FORMS,
+		.needs = NEEDS_PIN,
+		.pin = &gup_test_ro,
+		.run = pin_previously_shared,
 	},
 	{
 		.name = "ro-longterm-pin-fast",
 		.description = "a read-only long-term pin taken by GUP-fast after the child exited follows the process's writes",
 		.class = "wrong-cow",
-		.source = SOURCE,
-		.memories = ANY_MEMORY,
-		.pins_longterm = true,
-		.run = ro_longterm_pin_fast,
+		.source = SEED,
+		.forms = ANON_FORMS,
+		.needs = NEEDS_PIN,
+		.pin = &gup_test_ro_fast,
+		.run = pin_previously_shared,
+	},
+	{
+		.name = "ro-longterm-pin-shared",
+		.description = "a read-only long-term pin taken while a child shares the page follows the process's writes",
+		.class = "wrong-cow",
+		.source = UNSHARE,
+		.forms = ANON_FORMS,
+		.needs = NEEDS_PIN,
+		.pin = &gup_test_ro,
+		.run = pin_shared,
+	},
+	{
+		.name = "ro-longterm-pin-shared-fast",
+		.description = "a read-only long-term pin taken by GUP-fast while a child shares the page follows the process's writes",
+		.class = "wrong-cow",
+		.source = UNSHARE,
+		.forms = ANON_FORMS,
+		.needs = NEEDS_PIN,
+		.pin = &gup_test_ro_fast,
+		.run = pin_shared,
+	},
+	{
+		.name = "ro-longterm-pin-exclusive",
+		.description = "a read-only long-term pin of a write-protected page of this process alone follows its writes",
+		.class = "wrong-cow",
+		.source = EXCLUSIVE,
+		.forms = ANON_FORMS,
+		.needs = { "gup_test_longterm", "soft_dirty" },
+		.pin = &gup_test_ro,
+		.run = pin_exclusive,
+	},
+	{
+		.name = "ro-longterm-pin-exclusive-fast",
+		.description = "a read-only long-term pin by GUP-fast of a write-protected page of this process alone follows its writes",
+		.class = "wrong-cow",
+		.source = EXCLUSIVE,
+		.forms = ANON_FORMS,
+		.needs = { "gup_test_longterm", "soft_dirty" },
+		.pin = &gup_test_ro_fast,
+		.run = pin_exclusive,
 	},
 	{ .name = NULL }
 };

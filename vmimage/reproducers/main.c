@@ -1,12 +1,18 @@
 /*
- * repro --list   the tests, as JSON
- * repro NAME     runs one of them and prints KTAP
+ * repro --list     the tests, as JSON
+ * repro TEST       runs it and prints KTAP
+ * repro TEST...    runs them one after another, each in a process of its own
  *
- * The exit codes are those of enum exit_code.
+ * The exit codes are those of enum exit_code; several tests are 1 if any of
+ * them failed, else 3 if any could not find out, else 0.
  */
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "repro.h"
@@ -19,48 +25,59 @@ static const struct repro_case *const groups[] = {
 
 #define GROUPS (sizeof(groups) / sizeof(groups[0]))
 
+struct test {
+	char name[96];
+	const struct repro_case *the_case;
+	const struct memory *memory;
+};
+
 /* Stops at the first test for which visit() is true and returns true. */
-static bool visit_tests(bool (*visit)(const struct repro_case *, enum memory,
-				      const char *name, void *context),
+static bool visit_tests(bool (*visit)(const struct test *test, void *context),
 			void *context)
 {
-	char name[128];
+	struct test test;
 
 	for (size_t i = 0; i < GROUPS; i++)
 		for (const struct repro_case *c = groups[i]; c->name; c++)
-			for (enum memory m = 0; m < MEMORY_KINDS; m++) {
-				if (!(c->memories & MEMORY_BIT(m)))
+			for (const struct memory *m = memories; m->name; m++) {
+				if (!(c->forms & FORM_BIT(m->form)))
 					continue;
-				snprintf(name, sizeof(name), "cow/%s/%s",
-					 c->name, memory_names[m]);
-				if (visit(c, m, name, context))
+				test.the_case = c;
+				test.memory = m;
+				snprintf(test.name, sizeof(test.name),
+					 "cow/%s/%s", c->name, m->name);
+				if (visit(&test, context))
 					return true;
 			}
 	return false;
 }
 
-/* Our strings hold nothing that JSON would want escaped. */
-static bool print_test(const struct repro_case *c, enum memory memory,
-		       const char *name, void *context)
+/* A race may need all the time it has, and then some to clean up. */
+static unsigned int time_limit(const struct repro_case *c)
 {
+	return c->race_seconds ? c->race_seconds + TIMEOUT_SECONDS / 2
+			       : TIMEOUT_SECONDS;
+}
+
+/* Our strings hold nothing that JSON would want escaped. */
+static bool print_test(const struct test *test, void *context)
+{
+	const struct repro_case *c = test->the_case;
 	const char **separator = context;
-	const char *comma = "";
+	bool any;
 
 	printf("%s\n  {\"name\": \"%s\", \"description\": \"%s\",\n"
 	       "   \"class\": \"%s\", \"source\": \"%s\",\n   \"needs\": [",
-	       *separator, name, c->description, c->class, c->source);
+	       *separator, test->name, c->description, c->class, c->source);
 	*separator = ",";
-	if (memory == THP_PMD) {
-		printf("\"thp\"");
-		comma = ", ";
-	}
-	if (memory == SWAP) {
-		printf("\"swap\"");
-		comma = ", ";
-	}
-	if (c->pins_longterm)
-		printf("%s\"gup_test_longterm\"", comma);
-	printf("], \"timeout_seconds\": %d}", TIMEOUT_SECONDS);
+	any = memory_print_needs(test->memory);
+	for (size_t i = 0; i < sizeof(c->needs) / sizeof(c->needs[0]); i++)
+		if (c->needs[i]) {
+			printf("%s\"%s\"", any ? ", " : "", c->needs[i]);
+			any = true;
+		}
+	printf("], %s\"timeout_seconds\": %u}",
+	       c->race_seconds ? "\"racy\": true, " : "", time_limit(c));
 	return false;
 }
 
@@ -74,46 +91,140 @@ static int list_tests(void)
 	return fflush(stdout) ? EXIT_BAIL_OUT : EXIT_PASS;
 }
 
+/* All of them, for looking up names. */
+struct catalogue {
+	struct test *tests;
+	size_t count;
+};
+
+static bool add_test(const struct test *test, void *context)
+{
+	struct catalogue *all = context;
+
+	if (!(all->count & (all->count - 1))) {
+		all->tests = realloc(all->tests,
+				     2 * (all->count + 1) * sizeof(*test));
+		if (!all->tests)
+			exit(EXIT_BAIL_OUT);
+	}
+	all->tests[all->count++] = *test;
+	return false;
+}
+
+static const struct test *find_test(const struct catalogue *all,
+				    const char *name)
+{
+	for (size_t i = 0; i < all->count; i++)
+		if (!strcmp(all->tests[i].name, name))
+			return &all->tests[i];
+	return NULL;
+}
+
 static void time_is_up(int signal)
 {
-	static const char message[] = "Bail out! the test took too long\n";
-
 	(void)signal;
-	if (write(STDOUT_FILENO, message, sizeof(message) - 1) < 0) {
-		/* The exit code says it as well. */
-	}
+	ktap_error("the test took too long");
 	_exit(EXIT_BAIL_OUT);
 }
 
-static bool run_if_named(const struct repro_case *c, enum memory memory,
-			 const char *name, void *wanted)
+static _Noreturn void run(const struct test *test)
 {
 	struct region region;
 
-	if (strcmp(name, wanted))
-		return false;
-
-	ktap_start(name);
 	/* The child, if any, dies with this process: peer.c. */
 	signal(SIGALRM, time_is_up);
-	alarm(TIMEOUT_SECONDS - 5);
-	region = region_create(memory);
-	c->run(&region);
-	return true;
+	alarm(time_limit(test->the_case) - 5);
+	region = region_create(test->memory);
+	test->the_case->run(&region, test->the_case);
+	errno = 0;
+	bail_out("the case returned without a verdict");
+}
+
+/* Returns its exit code; it has then left nothing behind. */
+static int run_apart(const struct test *test)
+{
+	pid_t pid, self = getpid();
+	char reason[64];
+	int status = 0;
+
+	fflush(stdout);
+	pid = fork();
+	if (pid < 0)
+		bail_out("fork");
+	if (!pid) {
+		if (prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid() != self)
+			_exit(EXIT_BAIL_OUT);
+		run(test);
+	}
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			bail_out("waitpid");
+	/* What it forked was killed with it, and is ours as the subreaper. */
+	while (waitpid(-1, NULL, 0) > 0)
+		continue;
+
+	if (WIFSIGNALED(status)) {
+		snprintf(reason, sizeof(reason), "killed by signal %d",
+			 WTERMSIG(status));
+		ktap_error(reason);
+		return EXIT_BAIL_OUT;
+	}
+	if (!ktap_reported()) {
+		snprintf(reason, sizeof(reason), "exited with %d and no verdict",
+			 WEXITSTATUS(status));
+		ktap_error(reason);
+		return EXIT_BAIL_OUT;
+	}
+	return WEXITSTATUS(status);
+}
+
+static int run_all(const struct test **tests, unsigned int count)
+{
+	int worst = EXIT_PASS;
+
+	if (prctl(PR_SET_CHILD_SUBREAPER, 1))
+		bail_out("prctl PR_SET_CHILD_SUBREAPER");
+	for (unsigned int i = 0; i < count; i++) {
+		int code;
+
+		ktap_test(i + 1, tests[i]->name);
+		code = run_apart(tests[i]);
+		if (code == EXIT_FAIL)
+			worst = EXIT_FAIL;
+		else if (code == EXIT_BAIL_OUT && worst != EXIT_FAIL)
+			worst = EXIT_BAIL_OUT;
+	}
+	return worst;
 }
 
 int main(int argc, char **argv)
 {
+	struct catalogue all = { NULL, 0 };
+	unsigned int count = argc - 1;
+	const struct test **tests;
+
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	if (argc != 2) {
-		fprintf(stderr, "usage: repro --list | repro TEST\n");
+	if (argc < 2) {
+		fprintf(stderr, "usage: repro --list | repro TEST...\n");
 		return EXIT_USAGE;
 	}
-	if (!strcmp(argv[1], "--list"))
+	if (argc == 2 && !strcmp(argv[1], "--list"))
 		return list_tests();
-	if (!visit_tests(run_if_named, argv[1])) {
-		fprintf(stderr, "repro: no test named %s\n", argv[1]);
-		return EXIT_USAGE;
+
+	visit_tests(add_test, &all);
+	tests = calloc(count, sizeof(*tests));
+	if (!tests)
+		return EXIT_BAIL_OUT;
+	for (unsigned int i = 0; i < count; i++) {
+		tests[i] = find_test(&all, argv[i + 1]);
+		if (!tests[i]) {
+			fprintf(stderr, "repro: no test named %s\n", argv[i + 1]);
+			return EXIT_USAGE;
+		}
 	}
-	return EXIT_BAIL_OUT;	/* a case returned without a verdict */
+	ktap_start(count);
+	if (count > 1)
+		return run_all(tests, count);
+	ktap_test(1, tests[0]->name);
+	run(tests[0]);
 }

@@ -1,6 +1,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
-#include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -14,105 +14,41 @@
 #define MADV_PAGEOUT 21		/* Linux 5.4 */
 #endif
 
-#define THP_SYSFS "/sys/kernel/mm/transparent_hugepage/"
-
-const char *const memory_names[MEMORY_KINDS] = {
-	[BASE] = "base",
-	[THP_PMD] = "thp-pmd",
-	[SWAP] = "swap",
-};
-
-static bool read_line(const char *path, char *line, int size)
+size_t base_page_size(void)
 {
-	FILE *file = fopen(path, "r");
-	bool ok;
+	static size_t size;
 
-	if (!file)
-		return false;
-	ok = fgets(line, size, file);
-	fclose(file);
-	if (ok)
-		line[strcspn(line, "\n")] = '\0';
-	return ok;
+	if (!size)
+		size = sysconf(_SC_PAGESIZE);
+	return size;
 }
 
-/* For requests to the kernel that are welcome but not needed. */
-static void try_write(const char *path, const char *text)
+unsigned char *map_alone(size_t size)
 {
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return;
-	if (write(fd, text, strlen(text)) < 0)
-		diagnostic("write %s: %s", path, strerror(errno));
-	close(fd);
-}
-
-/*
- * Maps `size` bytes with that alignment as a VMA of their own: inaccessible
- * neighbours keep the kernel from merging it with other memory, whose huge
- * pages smaps would then count as ours.
- */
-static unsigned char *map_alone(size_t size)
-{
-	size_t page_size = sysconf(_SC_PAGESIZE);
 	uintptr_t reserved, start;
 
-	reserved = (uintptr_t)mmap(NULL, 2 * size + page_size, PROT_NONE,
+	reserved = (uintptr_t)mmap(NULL, 2 * size + base_page_size(), PROT_NONE,
 				   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (reserved == (uintptr_t)MAP_FAILED)
-		bail_out("mmap %zu bytes", 2 * size + page_size);
+		bail_out("mmap %zu bytes", 2 * size + base_page_size());
 
 	/* At least one page is left on either side. */
-	start = (reserved + page_size + size - 1) & ~(size - 1);
+	start = (reserved + base_page_size() + size - 1) & ~(size - 1);
 	if (mprotect((void *)start, size, PROT_READ | PROT_WRITE))
 		bail_out("mprotect");
 	return (unsigned char *)start;
 }
 
-static struct region create_base(void)
+struct region create_base(const struct memory *memory)
 {
-	struct region region = { .memory = BASE };
+	struct region region = {
+		.memory = memory,
+		.size = base_page_size(),
+		.original = BEFORE_FORK,
+	};
 
-	region.size = sysconf(_SC_PAGESIZE);
 	region.addr = map_alone(region.size);
 	region_fill(&region, BEFORE_FORK);
-	require_present(getpid(), &region);
-	return region;
-}
-
-static bool populate_huge(const struct region *region)
-{
-	if (madvise(region->addr, region->size, MADV_HUGEPAGE))
-		skip("kernel without transparent huge pages: %s",
-		     strerror(errno));
-	region_fill(region, BEFORE_FORK);
-	return pagemap_pmd_mapped(getpid(), region);
-}
-
-static struct region create_thp_pmd(void)
-{
-	struct region region = { .memory = THP_PMD };
-	char line[64] = "";
-
-	if (!read_line(THP_SYSFS "hpage_pmd_size", line, sizeof(line)) ||
-	    sscanf(line, "%zu", &region.size) != 1 || !region.size)
-		skip("kernel without transparent huge pages: no %s",
-		     THP_SYSFS "hpage_pmd_size");
-
-	region.addr = map_alone(region.size);
-	if (!populate_huge(&region)) {
-		/* Fragmentation is the usual reason, and can be cured. */
-		region_unmap(&region);
-		try_write("/proc/sys/vm/drop_caches", "3");
-		try_write("/proc/sys/vm/compact_memory", "1");
-		region.addr = map_alone(region.size);
-		if (!populate_huge(&region)) {
-			read_line(THP_SYSFS "enabled", line, sizeof(line));
-			skip("got no huge page mapped by a PMD (enabled: %s)",
-			     line);
-		}
-	}
 	require_present(getpid(), &region);
 	return region;
 }
@@ -133,59 +69,102 @@ static bool any_swap_area(void)
 
 /*
  * The kernel skips pages which other processes map, so this comes before
- * fork(); and pages which are still on some CPU's way to the LRU lists, so it
- * may take several attempts and in between a request that drains those.
+ * fork(); and pages which are still on a CPU's way to the LRU lists.  Ours are
+ * on the way of this CPU, whose list MADV_PAGEOUT itself empties, unless we
+ * were moved away in between: then a request that empties all lists helps.
  */
-static struct region create_swap(void)
+void region_swap_out(const struct region *region)
 {
-	const struct timespec pause = { .tv_nsec = 20 * 1000 * 1000 };
-	struct region region = create_base();
+	const struct timespec pause = { .tv_nsec = 5 * 1000 * 1000 };
 
-	region.memory = SWAP;
 	if (!any_swap_area())
 		skip("no swap area in use");
 
-	for (int attempt = 1; attempt <= 100; attempt++) {
-		if (madvise(region.addr, region.size, MADV_PAGEOUT))
+	for (int attempt = 1; attempt <= 40; attempt++) {
+		if (madvise(region->addr, region->size, MADV_PAGEOUT))
 			skip("kernel without MADV_PAGEOUT: %s",
 			     strerror(errno));
-		if (pagemap_swapped(&region))
-			return region;
-		if (attempt % 10 == 0)
+		if (pagemap_swapped(region))
+			return;
+		if (attempt % 8 == 2)
 			try_write("/proc/sys/vm/compact_memory", "1");
-		nanosleep(&pause, NULL);
+		if (attempt > 2)
+			nanosleep(&pause, NULL);
 	}
-	skip("the kernel did not swap the page out");
+	skip("the kernel did not swap the memory out");
 }
 
-struct region region_create(enum memory memory)
+static struct region create(const struct memory *memory)
 {
-	switch (memory) {
+	switch (memory->form) {
 	case BASE:
-		return create_base();
-	case THP_PMD:
-		return create_thp_pmd();
 	case SWAP:
-		return create_swap();
-	case MEMORY_KINDS:
+		return create_base(memory);
+	case THP_PMD:
+	case THP_PMD_SWAP:
+	case THP_PTE:
+	case THP_PTE_SWAP:
+	case THP_SINGLE:
+	case THP_SINGLE_SWAP:
+	case THP_MREMAP:
+	case THP_SHARED:
+		return create_thp(memory);
+	case HUGETLB:
+		return create_hugetlb(memory);
+	case ZEROPAGE:
+	case HUGE_ZEROPAGE:
+		return create_zeropage(memory);
+	case MEMFD:
+	case TMPFILE:
+	case PRIVATE_FILE:
+	case MEMFD_HUGETLB:
+		return create_file(memory);
+	case FORMS:
 		break;
 	}
 	errno = 0;
-	bail_out("memory kind %d", memory);
+	bail_out("form %d of memory", memory->form);
+}
+
+struct region region_create(const struct memory *memory)
+{
+	struct region region;
+	cpu_set_t before, here;
+	int cpu = sched_getcpu();
+
+	/* One CPU, for what region_swap_out() says. */
+	CPU_ZERO(&here);
+	if (cpu >= 0)
+		CPU_SET(cpu, &here);
+	if (sched_getaffinity(0, sizeof(before), &before))
+		bail_out("sched_getaffinity");
+	sched_setaffinity(0, sizeof(here), &here);
+	region = create(memory);
+	if (region_in(&region, SWAP_FORMS))
+		region_swap_out(&region);
+	sched_setaffinity(0, sizeof(before), &before);
+	return region;
+}
+
+bool region_in(const struct region *region, unsigned int forms)
+{
+	return FORM_BIT(region->memory->form) & forms;
 }
 
 void region_fill(const struct region *region, int byte)
 {
-	memset(region->addr, byte, region->size);
+	sample_fill(region->addr, region->size, byte);
+}
+
+static void read_one(size_t offset, size_t length, void *context)
+{
+	(void)length;
+	(void)*((const volatile unsigned char *)context + offset);
 }
 
 void region_read(const struct region *region)
 {
-	const volatile unsigned char *bytes = region->addr;
-	size_t page_size = sysconf(_SC_PAGESIZE);
-
-	for (size_t offset = 0; offset < region->size; offset += page_size)
-		(void)bytes[offset];
+	sample_visit(region->size, read_one, region->addr);
 }
 
 void region_toggle_write_protection(const struct region *region)
@@ -199,4 +178,11 @@ void region_unmap(const struct region *region)
 {
 	if (munmap(region->addr, region->size))
 		bail_out("munmap");
+}
+
+void expect_region(const struct region *region, int byte, int instead,
+		   const char *where, const char *otherwise)
+{
+	expect_bytes(region->addr, region->size, byte, instead, where,
+		     otherwise);
 }

@@ -2,16 +2,67 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "repro.h"
 
+static unsigned int tests;
+static unsigned int test_number;
 static const char *test_name;
 
-void ktap_start(const char *name)
+/*
+ * Whether the test has its verdict: a test may consist of several processes,
+ * and of several tests the one that died must not be left out.
+ */
+static volatile bool *reported;
+
+void ktap_start(unsigned int count)
 {
+	tests = count;
+	reported = mmap(NULL, 1, PROT_READ | PROT_WRITE,
+			MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (reported == MAP_FAILED) {
+		reported = NULL;
+		bail_out("mmap");
+	}
+	printf("KTAP version 1\n1..%u\n", tests);
+	/* Or a child would print it once more. */
+	fflush(stdout);
+}
+
+void ktap_test(unsigned int number, const char *name)
+{
+	test_number = number;
 	test_name = name;
-	printf("KTAP version 1\n1..1\n");
+	*reported = false;
+}
+
+bool ktap_reported(void)
+{
+	return *reported;
+}
+
+/*
+ * A test on its own ends the whole document if it cannot find out; one of
+ * several must leave the others their lines.
+ */
+void ktap_error(const char *reason)
+{
+	char line[256];
+	int length;
+
+	if (*reported)
+		return;
+	*reported = true;
+	if (tests == 1)
+		length = snprintf(line, sizeof(line), "Bail out! %s\n", reason);
+	else
+		length = snprintf(line, sizeof(line), "not ok %u %s # ERROR %s\n",
+				  test_number, test_name, reason);
+	if (write(STDOUT_FILENO, line, length) < 0) {
+		/* The exit code says it as well. */
+	}
 }
 
 /* A verdict nobody received is not one. */
@@ -20,6 +71,14 @@ static _Noreturn void finish(enum exit_code code)
 	if (fflush(stdout) || ferror(stdout))
 		code = EXIT_BAIL_OUT;
 	_exit(code);
+}
+
+/* Ends the process silently if the test has its verdict already. */
+static void begin_verdict(enum exit_code code)
+{
+	if (*reported)
+		finish(code);
+	*reported = true;
 }
 
 void diagnostic(const char *format, ...)
@@ -35,13 +94,15 @@ void diagnostic(const char *format, ...)
 
 void pass(void)
 {
-	printf("ok 1 %s\n", test_name);
+	begin_verdict(EXIT_PASS);
+	printf("ok %u %s\n", test_number, test_name);
 	finish(EXIT_PASS);
 }
 
 void fail(void)
 {
-	printf("not ok 1 %s\n", test_name);
+	begin_verdict(EXIT_FAIL);
+	printf("not ok %u %s\n", test_number, test_name);
 	finish(EXIT_FAIL);
 }
 
@@ -49,7 +110,8 @@ void skip(const char *format, ...)
 {
 	va_list args;
 
-	printf("ok 1 %s # SKIP ", test_name);
+	begin_verdict(EXIT_SKIP);
+	printf("ok %u %s # SKIP ", test_number, test_name);
 	va_start(args, format);
 	vprintf(format, args);
 	va_end(args);
@@ -61,7 +123,8 @@ void expected_failure(const char *format, ...)
 {
 	va_list args;
 
-	printf("ok 1 %s # XFAIL ", test_name);
+	begin_verdict(EXIT_PASS);
+	printf("ok %u %s # XFAIL ", test_number, test_name);
 	va_start(args, format);
 	vprintf(format, args);
 	va_end(args);
@@ -71,36 +134,63 @@ void expected_failure(const char *format, ...)
 
 void bail_out(const char *format, ...)
 {
+	char reason[200];
 	int error = errno;
+	size_t length;
 	va_list args;
 
-	printf("Bail out! ");
 	va_start(args, format);
-	vprintf(format, args);
+	vsnprintf(reason, sizeof(reason), format, args);
 	va_end(args);
+	length = strlen(reason);
 	if (error)
-		printf(": %s", strerror(error));
-	putchar('\n');
+		snprintf(reason + length, sizeof(reason) - length, ": %s",
+			 strerror(error));
+	fflush(stdout);
+	if (reported)
+		ktap_error(reason);
+	else
+		fprintf(stderr, "repro: %s\n", reason);
 	finish(EXIT_BAIL_OUT);
 }
 
-void expect_bytes(const unsigned char *bytes, size_t size, int byte,
-		  const char *where, const char *otherwise)
-{
-	size_t first = 0, wrong = 0;
+struct comparison {
+	const unsigned char *bytes;
+	int byte;
+	size_t first, wrong, compared;
+};
 
-	for (size_t i = 0; i < size; i++) {
-		if (bytes[i] == byte)
-			continue;
-		if (!wrong++)
-			first = i;
-	}
-	if (!wrong)
+static void compare(size_t offset, size_t length, void *context)
+{
+	struct comparison *c = context;
+
+	for (size_t i = offset; i < offset + length; i++)
+		if (c->bytes[i] != c->byte && !c->wrong++)
+			c->first = i;
+	c->compared += length;
+}
+
+bool all_bytes(const unsigned char *bytes, size_t size, int byte)
+{
+	struct comparison c = { .bytes = bytes, .byte = byte };
+
+	sample_visit(size, compare, &c);
+	return !c.wrong;
+}
+
+void expect_bytes(const unsigned char *bytes, size_t size, int byte,
+		  int instead, const char *where, const char *otherwise)
+{
+	struct comparison c = { .bytes = bytes, .byte = byte };
+
+	sample_visit(size, compare, &c);
+	if (!c.wrong)
 		return;
 
-	if (bytes[first] != (byte ^ BEFORE_FORK ^ AFTER_FORK))
+	if (bytes[c.first] != instead)
 		otherwise = "nobody wrote that: corruption";
 	diagnostic("%s: expected 0x%02x, saw 0x%02x at offset %zu (%zu of %zu bytes differ): %s",
-		   where, byte, bytes[first], first, wrong, size, otherwise);
+		   where, byte, bytes[c.first], c.first, c.wrong, c.compared,
+		   otherwise);
 	fail();
 }

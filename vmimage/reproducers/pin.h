@@ -1,0 +1,47 @@
+/*
+ * Who pins user memory.  A case that wants a pin takes it from any of these;
+ * one more user is one more of them, and a row per case in its table.
+ */
+#ifndef PIN_H
+#define PIN_H
+
+#include <stddef.h>
+
+struct region;
+
+struct pin {
+	const struct pin_user *user;
+	size_t size;	/* of what is pinned: the beginning of the region */
+	int fd;
+	void *data;	/* the user's own */
+};
+
+struct pin_user {
+	/* What the kernel calls it, for messages. */
+	const char *name;
+	/* Fills in pin->fd and data; skips the test if it cannot be had. */
+	void (*open)(struct pin *pin);
+	/* Pins pin->size bytes; skips or bails out if it cannot. */
+	void (*take)(struct pin *pin, const struct region *region);
+	/* What a device would see through the pin now. */
+	void (*read_back)(struct pin *pin, unsigned char *bytes);
+	void (*release)(struct pin *pin);
+};
+
+/* gup_test, long-term (pin_gup_test.c) */
+extern const struct pin_user gup_test_ro;
+extern const struct pin_user gup_test_ro_fast;
+extern const struct pin_user gup_test_rw;
+extern const struct pin_user gup_test_rw_fast;
+
+/*
+ * A user that is there, ready to pin that region.  Comes before anything that
+ * prepares the memory, for it skips.
+ */
+struct pin pin_open(const struct pin_user *user, const struct region *region);
+void pin_take(struct pin *pin, const struct region *region);
+/* Fails unless the pin shows AFTER_FORK, which was written to the region. */
+void pin_expect_write(struct pin *pin, const struct region *region);
+void pin_release(struct pin *pin);
+
+#endif
