@@ -17,6 +17,6 @@ export LC_ALL
 
 # -O1: the cases are their system calls and memory accesses, not speed.
 # shellcheck disable=SC2086  # CC may carry arguments, as in CC='ccache gcc'
-${CC:-cc} -O1 -Wall -Wextra -Werror -std=gnu11 -static -s \
+${CC:-cc} -O1 -Wall -Wextra -Werror -std=gnu11 -pthread -static -s \
 	-ffile-prefix-map="$sources"=. -Wl,--build-id=none \
 	-o "$1" "$sources"/*.c

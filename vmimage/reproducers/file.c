@@ -37,13 +37,20 @@ static int open_temporary(char *template)
 	return fd;
 }
 
+int temporary_file(void)
+{
+	char template[] = "/tmp/repro-XXXXXX";
+
+	return open_temporary(template);
+}
+
 static int open_file(const struct memory *memory)
 {
-	char in_tmp[] = "/tmp/repro-XXXXXX", in_root[] = "/repro-XXXXXX";
+	char in_root[] = "/repro-XXXXXX";
 
 	switch (memory->form) {
 	case TMPFILE:
-		return open_temporary(in_tmp);
+		return temporary_file();
 	case PRIVATE_FILE:
 		return open_temporary(in_root);
 	default:
@@ -69,18 +76,16 @@ struct region create_file(const struct memory *memory)
 		.size = memory->size ? memory->size : base_page_size(),
 		.original = BEFORE_FORK,
 	};
-	int fd;
 
 	/* The second page is for the private copy. */
 	if (memory->form == MEMFD_HUGETLB)
 		require_free_hugetlb(region.size, 2);
-	fd = open_file(memory);
-	if (ftruncate(fd, region.size))
+	region.fd = open_file(memory);
+	if (ftruncate(region.fd, region.size))
 		bail_out("ftruncate");
-	region.other = map_file(fd, region.size, MAP_SHARED);
+	region.other = map_file(region.fd, region.size, MAP_SHARED);
 	sample_fill(region.other, region.size, BEFORE_FORK);
-	region.addr = map_file(fd, region.size, MAP_PRIVATE);
-	close(fd);
+	region.addr = map_file(region.fd, region.size, MAP_PRIVATE);
 	region_read(&region);
 	require_present(getpid(), &region);
 	if (pagemap_frame(getpid(), region.addr) !=

@@ -21,6 +21,7 @@ static const struct repro_case *const groups[] = {
 	fork_basic_cases,
 	vmsplice_cases,
 	longterm_pin_cases,
+	fixed_buffer_cases,
 };
 
 #define GROUPS (sizeof(groups) / sizeof(groups[0]))
@@ -31,6 +32,12 @@ struct test {
 	const struct memory *memory;
 };
 
+static bool applies(const struct repro_case *c, const struct memory *m)
+{
+	return (c->forms & FORM_BIT(m->form)) &&
+	       !(c->pmd_size_only && m->size && m->form <= THP_SHARED);
+}
+
 /* Stops at the first test for which visit() is true and returns true. */
 static bool visit_tests(bool (*visit)(const struct test *test, void *context),
 			void *context)
@@ -40,7 +47,7 @@ static bool visit_tests(bool (*visit)(const struct test *test, void *context),
 	for (size_t i = 0; i < GROUPS; i++)
 		for (const struct repro_case *c = groups[i]; c->name; c++)
 			for (const struct memory *m = memories; m->name; m++) {
-				if (!(c->forms & FORM_BIT(m->form)))
+				if (!applies(c, m))
 					continue;
 				test.the_case = c;
 				test.memory = m;

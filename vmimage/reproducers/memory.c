@@ -40,6 +40,8 @@ const struct memory memories[] = {
 	{ "private-file", PRIVATE_FILE, 0 },
 	{ "memfd-hugetlb-2m", MEMFD_HUGETLB, 2 * MIB },
 	{ "memfd-hugetlb-1g", MEMFD_HUGETLB, 1 * GIB },
+	{ "ksm", KSM, 0 },
+	{ "secretmem", SECRETMEM, 0 },
 	{ .name = NULL }
 };
 
@@ -56,6 +58,10 @@ bool memory_print_needs(const struct memory *memory)
 		printf("\"mthp:%zu\"", memory->size);
 	else if (memory->form >= THP_PMD && memory->form <= THP_SHARED)
 		printf("\"thp\"");
+	else if (form & FORM_BIT(KSM))
+		printf("\"ksm\"");
+	else if (form & FORM_BIT(SECRETMEM))
+		printf("\"secretmem\"");
 	else
 		any = false;
 	if (form & SWAP_FORMS) {

@@ -98,6 +98,11 @@ bool pagemap_swapped(const struct region *region)
 	return all_have(getpid(), region, PAGEMAP_SWAPPED);
 }
 
+bool pagemap_all_soft_dirty(const struct region *region)
+{
+	return all_have(getpid(), region, PAGEMAP_SOFT_DIRTY);
+}
+
 bool pagemap_any_soft_dirty(const struct region *region)
 {
 	uint64_t *entries = read_entries(getpid(), region);
@@ -224,6 +229,20 @@ bool pagemap_shared_with(pid_t child, const struct region *region)
 
 	for (size_t i = 0; i < page_count(region); i++)
 		shared &= !((ours[i] ^ theirs[i]) & PAGEMAP_PLACE) &&
+			  (ours[i] & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED));
+	free(ours);
+	free(theirs);
+	return shared;
+}
+
+bool pagemap_any_shared_with(pid_t child, const struct region *region)
+{
+	uint64_t *ours = read_entries(getpid(), region);
+	uint64_t *theirs = read_entries(child, region);
+	bool shared = false;
+
+	for (size_t i = 0; i < page_count(region); i++)
+		shared |= !((ours[i] ^ theirs[i]) & PAGEMAP_PLACE) &&
 			  (ours[i] & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED));
 	free(ours);
 	free(theirs);

@@ -12,14 +12,16 @@ struct region;
 struct pin {
 	const struct pin_user *user;
 	size_t size;	/* of what is pinned: the beginning of the region */
+	/* The user's own: */
 	int fd;
-	void *data;	/* the user's own */
+	void *addr;
+	void *data;
 };
 
 struct pin_user {
 	/* What the kernel calls it, for messages. */
 	const char *name;
-	/* Fills in pin->fd and data; skips the test if it cannot be had. */
+	/* Skips the test if the user cannot be had. */
 	void (*open)(struct pin *pin);
 	/* Pins pin->size bytes; skips or bails out if it cannot. */
 	void (*take)(struct pin *pin, const struct region *region);
@@ -33,6 +35,8 @@ extern const struct pin_user gup_test_ro;
 extern const struct pin_user gup_test_ro_fast;
 extern const struct pin_user gup_test_rw;
 extern const struct pin_user gup_test_rw_fast;
+/* A fixed buffer of io_uring: long-term, for writing (pin_io_uring.c) */
+extern const struct pin_user io_uring_fixed;
 
 /*
  * A user that is there, ready to pin that region.  Comes before anything that

@@ -119,6 +119,10 @@ static struct region create(const struct memory *memory)
 	case PRIVATE_FILE:
 	case MEMFD_HUGETLB:
 		return create_file(memory);
+	case KSM:
+		return create_ksm(memory);
+	case SECRETMEM:
+		return create_secretmem(memory);
 	case FORMS:
 		break;
 	}

@@ -42,6 +42,8 @@ enum form {
 	TMPFILE,	/* a file without a name in /tmp */
 	PRIVATE_FILE,	/* a file with a name in the root directory */
 	MEMFD_HUGETLB,
+	KSM,		/* one page that samepage merging made of two */
+	SECRETMEM,	/* no kernel mapping; shared, for there is no other */
 	FORMS
 };
 
@@ -52,8 +54,10 @@ enum form {
 #define ANON_FORMS (FORM_BIT(HUGETLB + 1) - 1)
 #define FILE_FORMS (FORM_BIT(MEMFD) | FORM_BIT(TMPFILE) | \
 		    FORM_BIT(PRIVATE_FILE) | FORM_BIT(MEMFD_HUGETLB))
+/* What is shared without fork(): struct region has the other mapping. */
 #define NON_ANON_FORMS \
-	(FORM_BIT(ZEROPAGE) | FORM_BIT(HUGE_ZEROPAGE) | FILE_FORMS)
+	(FORM_BIT(ZEROPAGE) | FORM_BIT(HUGE_ZEROPAGE) | FILE_FORMS | \
+	 FORM_BIT(KSM))
 
 struct memory {
 	const char *name;
@@ -80,6 +84,7 @@ struct region {
 	 * shared and writable if it is of a file.
 	 */
 	unsigned char *other;
+	int fd;	/* the file, if it is of one */
 };
 
 /* Returns memory with its original content, proven to be of that kind; or skips. */
@@ -114,8 +119,13 @@ struct region create_file(const struct memory *memory);		/* file.c */
 /* Skips unless that many huge pages of the pool are free. */
 void require_free_hugetlb(size_t size, unsigned int count);	/* hugetlb.c */
 int hugetlb_map_flags(size_t size);
+/* Empty, in /tmp; nobody else can open it. */
+int temporary_file(void);					/* file.c */
 /* Of a PMD, or 0 where there are no transparent huge pages. */
 size_t pmd_size(void);						/* thp.c */
+
+struct region create_ksm(const struct memory *memory);		/* ksm.c */
+struct region create_secretmem(const struct memory *memory);	/* secretmem.c */
 
 /* --- sample.c: where memory is written and compared ----------------------- */
 
@@ -136,13 +146,15 @@ void try_write(const char *path, const char *text);
 /* --- pagemap.c: what the kernel says about it ---------------------------- */
 
 bool pagemap_swapped(const struct region *region);
+bool pagemap_all_soft_dirty(const struct region *region);
 bool pagemap_any_soft_dirty(const struct region *region);
 bool pagemap_uffd_wp(pid_t pid, const struct region *region);
 bool pagemap_pmd_mapped(pid_t pid, const struct region *region);
 /* The first page's frame; 0 if it is not present. */
 uint64_t pagemap_frame(pid_t pid, const void *addr);
-/* True if all pages are at the same place in both processes, or in none. */
+/* True if all pages, or any of them, are at the same place in both processes. */
 bool pagemap_shared_with(pid_t child, const struct region *region);
+bool pagemap_any_shared_with(pid_t child, const struct region *region);
 /* The region is one compound page, or the part of one that begins it. */
 bool pagemap_one_folio(const struct region *region, size_t folio_size);
 bool pagemap_has_kpageflag(const void *addr, unsigned int bit);
@@ -158,6 +170,13 @@ void require_last_owner(const struct region *region);
 void clear_soft_dirty(void);
 /* Makes it read-only in the page table and writable for the process. */
 void map_read_only(const struct region *region);
+
+/* --- taint.c: what the kernel complained about ----------------------------- */
+
+/* Warnings, oopses and bad pages so far */
+unsigned int kernel_complaints(void);
+/* Fails if there are others now. */
+void expect_no_complaint(unsigned int before, const char *after_what);
 
 /* --- peer.c: two processes that take turns ------------------------------- */
 
@@ -248,6 +267,7 @@ struct repro_case {
 	const char *class;	/* missed-cow, wrong-cow, policy or race */
 	const char *source;
 	unsigned int forms;	/* FORM_BIT()s */
+	bool pmd_size_only;	/* of the huge pages those of a PMD's size */
 	const char *needs[4];	/* guest features besides those of the memory */
 	const struct pin_user *pin;
 	unsigned int race_seconds;	/* racy: tries for that long at most */
@@ -258,5 +278,6 @@ struct repro_case {
 extern const struct repro_case fork_basic_cases[];
 extern const struct repro_case vmsplice_cases[];
 extern const struct repro_case longterm_pin_cases[];
+extern const struct repro_case fixed_buffer_cases[];
 
 #endif

@@ -1,0 +1,19 @@
+/* io_uring by its system calls, as far as a fixed buffer needs it. */
+#ifndef RING_H
+#define RING_H
+
+#include <stddef.h>
+
+struct ring;
+
+/* Skips where there is no io_uring. */
+struct ring *ring_open(void);
+/* The buffer is pinned until it is unregistered.  Skips if that is refused. */
+void ring_register_buffer(struct ring *ring, void *addr, size_t size);
+void ring_unregister_buffers(struct ring *ring);
+/* Reads the buffer through the pin: writes it to a file and reads that. */
+void ring_read_back(struct ring *ring, void *addr, size_t size,
+		    unsigned char *bytes);
+void ring_close(struct ring *ring);
+
+#endif
