@@ -22,6 +22,7 @@ static const struct repro_case *const groups[] = {
 	vmsplice_cases,
 	longterm_pin_cases,
 	fixed_buffer_cases,
+	collapse_cases,
 };
 
 #define GROUPS (sizeof(groups) / sizeof(groups[0]))

@@ -279,5 +279,6 @@ extern const struct repro_case fork_basic_cases[];
 extern const struct repro_case vmsplice_cases[];
 extern const struct repro_case longterm_pin_cases[];
 extern const struct repro_case fixed_buffer_cases[];
+extern const struct repro_case collapse_cases[];
 
 #endif
