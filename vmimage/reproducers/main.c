@@ -23,6 +23,7 @@ static const struct repro_case *const groups[] = {
 	longterm_pin_cases,
 	fixed_buffer_cases,
 	collapse_cases,
+	private_mapping_cases,
 };
 
 #define GROUPS (sizeof(groups) / sizeof(groups[0]))

@@ -280,5 +280,6 @@ extern const struct repro_case vmsplice_cases[];
 extern const struct repro_case longterm_pin_cases[];
 extern const struct repro_case fixed_buffer_cases[];
 extern const struct repro_case collapse_cases[];
+extern const struct repro_case private_mapping_cases[];
 
 #endif
