@@ -24,6 +24,7 @@ static const struct repro_case *const groups[] = {
 	fixed_buffer_cases,
 	collapse_cases,
 	private_mapping_cases,
+	process_vm_cases,
 };
 
 #define GROUPS (sizeof(groups) / sizeof(groups[0]))

@@ -281,5 +281,6 @@ extern const struct repro_case longterm_pin_cases[];
 extern const struct repro_case fixed_buffer_cases[];
 extern const struct repro_case collapse_cases[];
 extern const struct repro_case private_mapping_cases[];
+extern const struct repro_case process_vm_cases[];
 
 #endif
