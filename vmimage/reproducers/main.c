@@ -25,6 +25,7 @@ static const struct repro_case *const groups[] = {
 	collapse_cases,
 	private_mapping_cases,
 	process_vm_cases,
+	proc_mem_cases,
 };
 
 #define GROUPS (sizeof(groups) / sizeof(groups[0]))

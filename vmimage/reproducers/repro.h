@@ -282,5 +282,6 @@ extern const struct repro_case fixed_buffer_cases[];
 extern const struct repro_case collapse_cases[];
 extern const struct repro_case private_mapping_cases[];
 extern const struct repro_case process_vm_cases[];
+extern const struct repro_case proc_mem_cases[];
 
 #endif
