@@ -26,6 +26,7 @@ static const struct repro_case *const groups[] = {
 	private_mapping_cases,
 	process_vm_cases,
 	proc_mem_cases,
+	secretmem_cases,
 };
 
 #define GROUPS (sizeof(groups) / sizeof(groups[0]))

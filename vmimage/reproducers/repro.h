@@ -283,5 +283,6 @@ extern const struct repro_case collapse_cases[];
 extern const struct repro_case private_mapping_cases[];
 extern const struct repro_case process_vm_cases[];
 extern const struct repro_case proc_mem_cases[];
+extern const struct repro_case secretmem_cases[];
 
 #endif
