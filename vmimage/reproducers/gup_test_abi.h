@@ -24,4 +24,41 @@ struct pin_longterm_test {
 /* The argument points to the address the pinned pages are copied to. */
 #define PIN_LONGTERM_TEST_READ _IOW('g', 9, __u64)
 
+/*
+ * Requests that pin and let go at once.  Until 5.10 the file, the structure and
+ * the numbers were others.
+ */
+struct gup_test {
+	__u64 get_delta_usec;
+	__u64 put_delta_usec;
+	__u64 addr;
+	__u64 size;
+	__u32 nr_pages_per_call;
+	__u32 gup_flags;
+	__u32 test_flags;
+	__u32 which_pages[8];
+};
+
+#define PIN_FAST_BENCHMARK _IOWR('g', 2, struct gup_test)
+#define PIN_LONGTERM_BENCHMARK _IOWR('g', 3, struct gup_test)
+#define GUP_BASIC_TEST _IOWR('g', 4, struct gup_test)
+#define PIN_BASIC_TEST _IOWR('g', 5, struct gup_test)
+
+#define GUP_BENCHMARK_PATH "/sys/kernel/debug/gup_benchmark"
+
+struct gup_benchmark {
+	__u64 get_delta_usec;
+	__u64 put_delta_usec;
+	__u64 addr;
+	__u64 size;
+	__u32 nr_pages_per_call;
+	__u32 flags;
+	__u64 expansion[10];
+};
+
+#define OLD_GUP_BENCHMARK _IOWR('g', 2, struct gup_benchmark)
+#define OLD_PIN_FAST_BENCHMARK _IOWR('g', 3, struct gup_benchmark)
+#define OLD_PIN_BENCHMARK _IOWR('g', 4, struct gup_benchmark)
+#define OLD_PIN_LONGTERM_BENCHMARK _IOWR('g', 5, struct gup_benchmark)
+
 #endif

@@ -27,6 +27,7 @@ static const struct repro_case *const groups[] = {
 	process_vm_cases,
 	proc_mem_cases,
 	secretmem_cases,
+	short_pin_cases,
 };
 
 #define GROUPS (sizeof(groups) / sizeof(groups[0]))

@@ -284,5 +284,6 @@ extern const struct repro_case private_mapping_cases[];
 extern const struct repro_case process_vm_cases[];
 extern const struct repro_case proc_mem_cases[];
 extern const struct repro_case secretmem_cases[];
+extern const struct repro_case short_pin_cases[];
 
 #endif
