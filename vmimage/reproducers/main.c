@@ -28,6 +28,7 @@ static const struct repro_case *const groups[] = {
 	proc_mem_cases,
 	secretmem_cases,
 	short_pin_cases,
+	direct_io_cases,
 };
 
 #define GROUPS (sizeof(groups) / sizeof(groups[0]))

@@ -285,5 +285,6 @@ extern const struct repro_case process_vm_cases[];
 extern const struct repro_case proc_mem_cases[];
 extern const struct repro_case secretmem_cases[];
 extern const struct repro_case short_pin_cases[];
+extern const struct repro_case direct_io_cases[];
 
 #endif
