@@ -29,6 +29,7 @@ static const struct repro_case *const groups[] = {
 	secretmem_cases,
 	short_pin_cases,
 	direct_io_cases,
+	uffd_wp_cases,
 };
 
 #define GROUPS (sizeof(groups) / sizeof(groups[0]))

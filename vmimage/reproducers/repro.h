@@ -286,5 +286,6 @@ extern const struct repro_case proc_mem_cases[];
 extern const struct repro_case secretmem_cases[];
 extern const struct repro_case short_pin_cases[];
 extern const struct repro_case direct_io_cases[];
+extern const struct repro_case uffd_wp_cases[];
 
 #endif
