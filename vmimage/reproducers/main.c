@@ -30,6 +30,7 @@ static const struct repro_case *const groups[] = {
 	short_pin_cases,
 	direct_io_cases,
 	uffd_wp_cases,
+	dirty_pipe_cases,
 };
 
 #define GROUPS (sizeof(groups) / sizeof(groups[0]))
