@@ -31,6 +31,7 @@ static const struct repro_case *const groups[] = {
 	direct_io_cases,
 	uffd_wp_cases,
 	dirty_pipe_cases,
+	fork_snapshot_cases,
 };
 
 #define GROUPS (sizeof(groups) / sizeof(groups[0]))

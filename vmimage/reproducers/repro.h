@@ -288,5 +288,6 @@ extern const struct repro_case short_pin_cases[];
 extern const struct repro_case direct_io_cases[];
 extern const struct repro_case uffd_wp_cases[];
 extern const struct repro_case dirty_pipe_cases[];
+extern const struct repro_case fork_snapshot_cases[];
 
 #endif
