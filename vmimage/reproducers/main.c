@@ -32,6 +32,7 @@ static const struct repro_case *const groups[] = {
 	uffd_wp_cases,
 	dirty_pipe_cases,
 	fork_snapshot_cases,
+	file_pin_cases,
 };
 
 #define GROUPS (sizeof(groups) / sizeof(groups[0]))
