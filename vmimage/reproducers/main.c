@@ -33,6 +33,7 @@ static const struct repro_case *const groups[] = {
 	dirty_pipe_cases,
 	fork_snapshot_cases,
 	file_pin_cases,
+	hugetlb_pool_cases,
 };
 
 #define GROUPS (sizeof(groups) / sizeof(groups[0]))

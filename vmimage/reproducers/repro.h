@@ -290,5 +290,6 @@ extern const struct repro_case uffd_wp_cases[];
 extern const struct repro_case dirty_pipe_cases[];
 extern const struct repro_case fork_snapshot_cases[];
 extern const struct repro_case file_pin_cases[];
+extern const struct repro_case hugetlb_pool_cases[];
 
 #endif
