@@ -59,6 +59,10 @@ static void reap(struct peer *child)
 		errno = 0;
 		bail_out("child killed by signal %d", WTERMSIG(status));
 	}
+	if (WEXITSTATUS(status) == EXIT_NO_VERDICT) {
+		errno = 0;
+		bail_out("child gave up");
+	}
 	if (WEXITSTATUS(status) != EXIT_PASS)
 		_exit(WEXITSTATUS(status));
 }
@@ -70,7 +74,7 @@ static _Noreturn void run_child(child_main *child, const struct region *region,
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL))
 		bail_out("prctl PR_SET_PDEATHSIG");
 	if (getppid() != parent_pid || !await_turn(parent))
-		_exit(EXIT_BAIL_OUT);
+		_exit(EXIT_NO_VERDICT);
 	child(parent, region);
 	_exit(EXIT_PASS);
 }
@@ -110,7 +114,7 @@ void peer_pass_turn(struct peer *peer)
 		return;
 
 	if (!peer->is_child)
-		_exit(EXIT_BAIL_OUT);
+		_exit(EXIT_NO_VERDICT);
 	reap(peer);
 	errno = 0;
 	bail_out("child exited before its last turn");

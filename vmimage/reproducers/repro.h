@@ -222,18 +222,18 @@ enum exit_code {
 	EXIT_USAGE = 2,
 	EXIT_BAIL_OUT = 3,	/* could not find out */
 	EXIT_SKIP = 4,
+	EXIT_NO_VERDICT = 5,	/* of a part of a test; never of repro itself */
 };
 
 #define PRINTF_LIKE __attribute__((format(printf, 1, 2)))
 
-/* Starts a document of that many tests. */
+/* Starts a document of that many tests; of none if another process did. */
 void ktap_start(unsigned int tests);
 /*
  * The verdict that follows is of this test.  Only the first one of a test is
  * printed, whichever of its processes states it.
  */
 void ktap_test(unsigned int number, const char *name);
-bool ktap_reported(void);
 /* Says so if the test had no verdict so far; safe in a signal handler. */
 void ktap_error(const char *reason);
 
