@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "repro.h"
@@ -40,6 +41,31 @@ static void allow_size(size_t size)
 	    !write_line(path, "madvise"))
 		skip("cannot enable huge pages of %zu kB: %s", size / 1024,
 		     strerror(errno));
+}
+
+/*
+ * khugepaged looks for memory to map by PMDs again, every ten seconds and when
+ * somebody asks for huge pages after nobody had any: in the middle of a test.
+ * Let it look at nothing now and then not for an hour.
+ */
+static void send_khugepaged_to_sleep(void)
+{
+	const char *sleep_ms = THP_SYSFS "khugepaged/scan_sleep_millisecs";
+	const struct timespec pause = { .tv_nsec = 1000 * 1000 };
+	long long scans = read_number(THP_SYSFS "khugepaged/full_scans");
+	unsigned char *nothing;
+
+	if (read_number(sleep_ms) < 0 || read_number(sleep_ms) >= 3600 * 1000 ||
+	    !write_line(sleep_ms, "3600000"))
+		return;
+	nothing = map_alone(pmd_size());
+	madvise(nothing, pmd_size(), MADV_HUGEPAGE);
+	for (int i = 0; i < 50; i++) {
+		if (read_number(THP_SYSFS "khugepaged/full_scans") != scans)
+			break;
+		nanosleep(&pause, NULL);
+	}
+	munmap(nothing, pmd_size());
 }
 
 static bool populate(const struct region *region)
@@ -144,6 +170,7 @@ struct region create_thp(const struct memory *memory)
 	if (!pmd_size())
 		skip("kernel without transparent huge pages: no %s",
 		     THP_SYSFS "hpage_pmd_size");
+	send_khugepaged_to_sleep();
 	if (region.size)
 		allow_size(region.size);
 	else
