@@ -34,6 +34,10 @@ static const struct repro_case *const groups[] = {
 	fork_snapshot_cases,
 	file_pin_cases,
 	hugetlb_pool_cases,
+	race_force_write_cases,
+	race_fork_cases,
+	race_uffd_wp_cases,
+	race_reclaim_cases,
 };
 
 #define GROUPS (sizeof(groups) / sizeof(groups[0]))

@@ -291,5 +291,9 @@ extern const struct repro_case dirty_pipe_cases[];
 extern const struct repro_case fork_snapshot_cases[];
 extern const struct repro_case file_pin_cases[];
 extern const struct repro_case hugetlb_pool_cases[];
+extern const struct repro_case race_force_write_cases[];
+extern const struct repro_case race_fork_cases[];
+extern const struct repro_case race_uffd_wp_cases[];
+extern const struct repro_case race_reclaim_cases[];
 
 #endif

@@ -47,6 +47,12 @@ void uffd_write_protect(int uffd, void *addr, size_t size)
 		     strerror(errno));
 }
 
+void uffd_set_nonblocking(int uffd)
+{
+	if (fcntl(uffd, F_SETFL, O_NONBLOCK))
+		bail_out("fcntl F_SETFL");
+}
+
 void uffd_await_fault(int uffd)
 {
 	struct uffd_msg message;

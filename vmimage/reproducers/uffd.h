@@ -11,6 +11,8 @@ int uffd_open(uint64_t features);
 /* mode: UFFDIO_REGISTER_MODE_*; skips if the memory cannot be watched. */
 void uffd_register(int uffd, void *addr, size_t size, uint64_t mode);
 void uffd_write_protect(int uffd, void *addr, size_t size);
+/* Reading it then says so if there is nothing to read. */
+void uffd_set_nonblocking(int uffd);
 /* Returns when somebody waits for a page there. */
 void uffd_await_fault(int uffd);
 /* Lets it have zeroes. */
