@@ -14,6 +14,16 @@
 #include "repro.h"
 #include "uffd.h"
 
+/* Of a file in memory the shared mapping is what there is to watch. */
+static struct region watched_part(const struct region *region)
+{
+	struct region part = *region;
+
+	if (part.other)
+		part.addr = part.other;
+	return part;
+}
+
 static int watch(const struct region *region, uint64_t features)
 {
 	int uffd = uffd_open(UFFD_FEATURE_PAGEFAULT_FLAG_WP | features);
@@ -69,27 +79,31 @@ static void fork_told(const struct region *region)
 
 static void with_event(struct region *region, const struct repro_case *self)
 {
+	struct region part = watched_part(region);
+
 	(void)self;
-	fork_told(region);
+	fork_told(&part);
 }
 
 static void pinned(struct region *region, const struct repro_case *self)
 {
-	struct pin pin = pin_open(self->pin, region);
+	struct region part = watched_part(region);
+	struct pin pin = pin_open(self->pin, &part);
 
-	pin_take(&pin, region);
-	fork_told(region);
+	pin_take(&pin, &part);
+	fork_told(&part);
 }
 
 static void without_event(struct region *region, const struct repro_case *self)
 {
+	struct region part = watched_part(region);
 	struct peer *child;
 
 	(void)self;
-	watch(region, 0);
-	child = peer_fork(peer_idle, region);
-	expect_watched(getpid(), region, true, "parent's");
-	expect_watched(peer_pid(child), region, false, "child's");
+	watch(&part, 0);
+	child = peer_fork(peer_idle, &part);
+	expect_watched(getpid(), &part, true, "parent's");
+	expect_watched(peer_pid(child), &part, false, "child's");
 	pass();
 }
 
@@ -113,7 +127,8 @@ static void ksm_unmerge(struct region *region, const struct repro_case *self)
 
 #define SELFTEST "tools/testing/selftests/mm/uffd-unit-tests.c: "
 #define WATCHABLE (FORM_BIT(BASE) | FORM_BIT(SWAP) | FORM_BIT(THP_PMD) | \
-		   FORM_BIT(THP_PTE) | FORM_BIT(HUGETLB))
+		   FORM_BIT(THP_PTE) | FORM_BIT(HUGETLB) | FORM_BIT(MEMFD) | \
+		   FORM_BIT(MEMFD_HUGETLB))
 
 const struct repro_case uffd_wp_cases[] = {
 	{
