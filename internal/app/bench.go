@@ -35,23 +35,24 @@ const buildTimeout = 2 * time.Hour
 // request is what a job was asked for, whole: it is stored with the job, and a
 // job resumes from it.
 type request struct {
-	Kind       string            `json:"kind"`
-	Command    string            `json:"command"`
-	Profile    string            `json:"profile"`
-	Kconfig    []kbuild.Fragment `json:"kconfig,omitempty"`
-	Repo       string            `json:"repo,omitempty"`
-	Base       string            `json:"base,omitempty"` // object ids, so that moving branches do not matter
-	Head       string            `json:"head,omitempty"`
-	Kernels    []string          `json:"kernels,omitempty"` // paths of ready images
-	Modules    []string          `json:"modules,omitempty"` // paths of their modules
-	Tests      []string          `json:"tests,omitempty"`
-	Files      []vmimage.File    `json:"files,omitempty"` // what the user brings into the guest
-	Program    *runner.Program   `json:"program,omitempty"`
-	Runs       int               `json:"runs,omitempty"`
-	Confidence float64           `json:"confidence,omitempty"`
-	Fresh      bool              `json:"fresh,omitempty"`
-	NoSandbox  bool              `json:"no_sandbox,omitempty"`
-	BootPerRun bool              `json:"boot_per_run,omitempty"`
+	Kind        string            `json:"kind"`
+	Command     string            `json:"command"`
+	Profile     string            `json:"profile"`
+	Kconfig     []kbuild.Fragment `json:"kconfig,omitempty"`
+	Repo        string            `json:"repo,omitempty"`
+	Base        string            `json:"base,omitempty"` // object ids, so that moving branches do not matter
+	Head        string            `json:"head,omitempty"`
+	Kernels     []string          `json:"kernels,omitempty"` // paths of ready images
+	Modules     []string          `json:"modules,omitempty"` // paths of their modules
+	Tests       []string          `json:"tests,omitempty"`
+	Files       []vmimage.File    `json:"files,omitempty"` // what the user brings into the guest
+	Program     *runner.Program   `json:"program,omitempty"`
+	Runs        int               `json:"runs,omitempty"`
+	Confidence  float64           `json:"confidence,omitempty"`
+	Fresh       bool              `json:"fresh,omitempty"`
+	NoSandbox   bool              `json:"no_sandbox,omitempty"`
+	BootPerRun  bool              `json:"boot_per_run,omitempty"`
+	ShareGuests bool              `json:"share_guests,omitempty"`
 }
 
 // bench is everything a job needs, wired.

@@ -32,6 +32,7 @@ type planFlags struct {
 	fresh           bool
 	noSandbox       bool
 	bootPerRun      bool
+	shareGuests     bool
 }
 
 func (p *planFlags) register(cmd *cobra.Command) {
@@ -49,12 +50,13 @@ func (p *planFlags) register(cmd *cobra.Command) {
 func (p *planFlags) registerTests(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&p.tests, "test", nil, "test name or `glob`, see list tests; repeatable (default: the profile's tests)")
 	// Two clean runs put a verdict above 95 %.
+	cmd.Flags().BoolVar(&p.shareGuests, "share-guests", false, "let tests that pass do so in one guest; one that does not gets guests of its own")
 	cmd.Flags().IntVar(&p.runs, "runs", 2, "runs of each test at least; more are made while they disagree")
 }
 
 // request checks the flags and starts a request from them.
 func (p *planFlags) request(ctx context.Context, o *options, kind string) (request, error) {
-	r := request{Kind: kind, Command: o.commandLine(), Profile: p.profile, Tests: p.tests, Runs: p.runs, Fresh: p.fresh, NoSandbox: p.noSandbox, BootPerRun: p.bootPerRun}
+	r := request{Kind: kind, Command: o.commandLine(), Profile: p.profile, Tests: p.tests, Runs: p.runs, Fresh: p.fresh, NoSandbox: p.noSandbox, BootPerRun: p.bootPerRun, ShareGuests: p.shareGuests}
 	if _, err := profileOf(p.profile); err != nil {
 		return r, err
 	}
@@ -120,7 +122,7 @@ func (r request) programs() ([]runner.Program, error) {
 }
 
 func programOf(t kernel.Test) runner.Program {
-	return runner.Program{Name: t.Name, Argv: []string{vmimage.ReproducerPath, t.Name}, Limit: time.Duration(t.Timeout) * time.Second}
+	return runner.Program{Name: t.Name, Argv: []string{vmimage.ReproducerPath, t.Name}, Limit: time.Duration(t.Timeout) * time.Second, Several: true}
 }
 
 // matches says whether a glob names a test. A star also stands for slashes, so
@@ -135,7 +137,7 @@ func matches(glob, name string) bool {
 
 func (r request) plan() (job.Plan, error) {
 	ps, err := r.programs()
-	return job.Plan{Programs: ps, Runs: r.Runs}, err
+	return job.Plan{Programs: ps, Runs: r.Runs, ShareGuests: r.ShareGuests}, err
 }
 
 func profileOf(name string) (kernel.Profile, error) {

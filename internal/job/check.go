@@ -3,6 +3,7 @@ package job
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 	"github.com/kernel-bisect/kbisect/internal/runner"
@@ -13,6 +14,8 @@ import (
 type Plan struct {
 	Programs []runner.Program
 	Runs     int // evidence wanted at least for each test
+	// ShareGuests lets tests that pass do so in one guest, where they can.
+	ShareGuests bool
 }
 
 // maxPerTest bounds the runs of a test whose outcomes disagree, unless the
@@ -42,6 +45,11 @@ func (s *subject) tests(ctx context.Context, e Event, boot kernel.Boot, plan Pla
 	}
 	results := make([]kernel.TestResult, 0, len(plan.Programs))
 	e.Phase, e.Of = "run", plan.Runs*len(plan.Programs)
+	if plan.ShareGuests {
+		if err := s.together(ctx, e, plan); err != nil {
+			return nil, err
+		}
+	}
 	for _, p := range plan.Programs {
 		e.Text = p.Name
 		s.lab.notify(e)
@@ -59,6 +67,9 @@ func (s *subject) tests(ctx context.Context, e Event, boot kernel.Boot, plan Pla
 func (s *subject) test(ctx context.Context, p runner.Program, atLeast int) (kernel.TestResult, error) {
 	var runs []kernel.Run
 	reusedRuns := 0
+	if known := s.shared[p.Name]; known != nil {
+		runs, reusedRuns = slices.Clone(known.runs), known.reused
+	}
 	for len(runs) < max(atLeast, maxPerTest) && !verdict.Count(runs).Decided(atLeast) {
 		r, reused, err := s.run(ctx, p)
 		if err != nil {

@@ -19,6 +19,8 @@ import (
 // Bench is a booted kernel; every Run gets a guest of its own.
 type Bench interface {
 	Run(ctx context.Context, p runner.Program) (kernel.Run, error)
+	// RunTogether runs tests in one guest and returns what that can tell, by test.
+	RunTogether(ctx context.Context, ps []runner.Program) (map[string]kernel.Run, error)
 	Close()
 }
 
@@ -71,10 +73,11 @@ type subject struct {
 	kernel kernel.Kernel
 	bench  Bench
 	known  map[string][]kernel.Run // cell -> recorded runs not used yet
+	shared map[string]*sharedRuns  // by test
 }
 
 func (l *Lab) subject(k kernel.Kernel) *subject {
-	return &subject{lab: l, kernel: k, known: map[string][]kernel.Run{}}
+	return &subject{lab: l, kernel: k, known: map[string][]kernel.Run{}, shared: map[string]*sharedRuns{}}
 }
 
 func (s *subject) close() {
@@ -144,20 +147,29 @@ func (s *subject) run(ctx context.Context, p runner.Program) (r kernel.Run, reus
 		s.known[cell] = left[1:]
 		return left[0], true, nil
 	}
-	if s.bench == nil {
-		boot, err := s.bootNow(ctx)
-		if err != nil {
-			return r, false, err
-		}
-		if boot.Status != kernel.BootOK {
-			return r, false, fmt.Errorf("kernel %s booted before and does not now: %s", s.kernel.Release, boot.Reason)
-		}
+	if err := s.ready(ctx); err != nil {
+		return r, false, err
 	}
 	r, err = s.bench.Run(ctx, p)
 	if err != nil {
 		return r, false, err
 	}
 	return r, false, s.lab.Record.AppendRun(ctx, s.lab.Job, cell, r)
+}
+
+// ready boots the kernel unless it is up.
+func (s *subject) ready(ctx context.Context) error {
+	if s.bench != nil {
+		return nil
+	}
+	boot, err := s.bootNow(ctx)
+	if err != nil {
+		return err
+	}
+	if boot.Status != kernel.BootOK {
+		return fmt.Errorf("kernel %s booted before and does not now: %s", s.kernel.Release, boot.Reason)
+	}
+	return nil
 }
 
 // evidence leaves out what says nothing about the kernel.

@@ -39,6 +39,9 @@ type Program struct {
 	Name  string        // of the test
 	Argv  []string      // paths in the guest
 	Limit time.Duration // how long it may take
+	// Several says that Argv[0] runs several tests, one after another, if it
+	// gets the further arguments of each.
+	Several bool `json:"-"`
 }
 
 // maxConsole bounds the boot log kept with a result.
@@ -210,6 +213,31 @@ func (b *Booted) Run(ctx context.Context, p Program) (kernel.Run, error) {
 		b.lab.Log.Info("run ended as infra", zap.String("test", p.Name), zap.String("reason", run.Reason))
 	}
 	return run, nil
+}
+
+// maxTogether bounds a run of several tests, each of which has a limit of its own.
+const maxTogether = 5 * time.Minute
+
+// RunTogether executes programs that have Several set in one fresh guest. It
+// returns the runs, by test, that sharing a guest cannot have spoilt; there may
+// be none.
+func (b *Booted) RunTogether(ctx context.Context, ps []Program) (map[string]kernel.Run, error) {
+	all := Program{Argv: ps[0].Argv[:1:1]}
+	names := make([]string, len(ps))
+	for i, p := range ps {
+		names[i] = p.Name
+		all.Argv = append(all.Argv, p.Argv[1:]...)
+		all.Limit = min(all.Limit+p.Limit, maxTogether)
+	}
+	e, err := b.execute(ctx, all)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if err != nil {
+		b.lab.Log.Info("no guest for several tests", zap.Error(err))
+		return nil, nil
+	}
+	return verdict.Together(names, e), nil
 }
 
 func (b *Booted) execute(ctx context.Context, p Program) (verdict.Evidence, error) {

@@ -1,0 +1,96 @@
+package job
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/kernel-bisect/kbisect/internal/kernel"
+	"github.com/kernel-bisect/kbisect/internal/runner"
+)
+
+// perGuest is how many tests share a guest: one that hangs costs the others
+// their answers, and a whole catalogue at once could hit the time limit.
+const perGuest = 100
+
+// sharedRuns are what runs in shared guests tell of one test: passes and skips.
+type sharedRuns struct {
+	runs   []kernel.Run
+	reused int  // of them from the record
+	alone  bool // one did not pass; from now on the test has guests of its own
+}
+
+// together runs the plan's tests in shared guests as often as it wants each
+// run. What fails there, or is not known, is left to guests of its own, so that
+// a bad verdict never rests on a shared one. The runs are recorded apart from
+// others: a bisection does not use them.
+func (s *subject) together(ctx context.Context, e Event, plan Plan) error {
+	var several []runner.Program
+	for _, p := range plan.Programs {
+		if !p.Several {
+			continue
+		}
+		runs, err := s.lab.Record.Runs(ctx, s.sharedCell(p), s.scope())
+		if err != nil {
+			return err
+		}
+		runs = runs[:min(len(runs), plan.Runs)]
+		s.shared[p.Name] = &sharedRuns{runs: runs, reused: len(runs)}
+		several = append(several, p)
+	}
+	for round := range plan.Runs {
+		var left []runner.Program
+		for _, p := range several {
+			if known := s.shared[p.Name]; !known.alone && len(known.runs) <= round {
+				left = append(left, p)
+			}
+		}
+		for group := range slices.Chunk(left, perGuest) {
+			e.Text = fmt.Sprintf("%d tests in one guest", len(group))
+			s.lab.notify(e)
+			if err := s.share(ctx, group); err != nil {
+				return err
+			}
+			e.Done += len(group)
+		}
+	}
+	return nil
+}
+
+// share runs tests in one guest. When that tells nothing, because one of them
+// upset the kernel, its halves are tried.
+func (s *subject) share(ctx context.Context, group []runner.Program) error {
+	if len(group) == 1 {
+		s.shared[group[0].Name].alone = true
+		return nil
+	}
+	if err := s.ready(ctx); err != nil {
+		return err
+	}
+	got, err := s.bench.RunTogether(ctx, group)
+	if err != nil {
+		return err
+	}
+	if len(got) == 0 {
+		half := len(group) / 2
+		if err := s.share(ctx, group[:half]); err != nil {
+			return err
+		}
+		return s.share(ctx, group[half:])
+	}
+	for _, p := range group {
+		known := s.shared[p.Name]
+		r, ok := got[p.Name]
+		if !ok {
+			known.alone = true
+			continue
+		}
+		known.runs = append(known.runs, r)
+		if err := s.lab.Record.AppendRun(ctx, s.lab.Job, s.sharedCell(p), r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *subject) sharedCell(p runner.Program) string { return s.cell(&p) + "-shared" }

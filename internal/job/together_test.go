@@ -1,0 +1,94 @@
+package job
+
+import (
+	"fmt"
+	"maps"
+	"testing"
+
+	"github.com/kernel-bisect/kbisect/internal/kernel"
+)
+
+// sharing is a plan of n tests named 0, 1, … that may share guests.
+func sharing(n, runs int) Plan {
+	var names []string
+	for i := range n {
+		names = append(names, fmt.Sprint(i))
+	}
+	p := plan(names...)
+	p.Runs, p.ShareGuests = runs, true
+	for i := range p.Programs {
+		p.Programs[i].Several = true
+	}
+	return p
+}
+
+func TestShareGuests(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		script map[string]string // outcomes; others pass
+		tests  int
+		runs   int
+		want   map[string]string // other than good
+		shared int               // guests with several tests
+		own    int               // guests with one
+	}{
+		{"all pass", nil, 5, 2, nil, 2, 0},
+		{"more than a guest takes", nil, 2*perGuest + 1, 1, nil, 2, 1},
+		{"one fails", map[string]string{"3": "f"}, 5, 2, map[string]string{"3": "bad 2/2"}, 2, 2},
+		{"one fails the second time", map[string]string{"3": "pf"}, 5, 2, map[string]string{"3": "bad 4/3"}, 2, 3},
+		{"one is skipped", map[string]string{"3": "s"}, 5, 2, map[string]string{"3": "skipped 0/0"}, 2, 0},
+		// Halves until the one that upsets the kernel is alone: 8, 4, 2 of which
+		// the others pass, but for 2 beside it; then those six once more.
+		{"one crashes", map[string]string{"3": "c"}, 8, 2, map[string]string{"3": "bad 2/2"}, 6, 4},
+		{"all hang", map[string]string{"0": "h", "1": "h", "2": "h", "3": "h"}, 4, 2,
+			map[string]string{"0": "bad 2/2", "1": "bad 2/2", "2": "bad 2/2", "3": "bad 2/2"}, 3, 8},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, 1)
+			for test, outcomes := range c.script {
+				w.script["0 "+test] = outcomes
+			}
+			_, got, err := check(t, w, w.lab("job"), sharing(c.tests, c.runs))
+			if err != nil {
+				t.Fatal(err)
+			}
+			odd := map[string]string{}
+			for _, r := range got {
+				if v := verdicts([]kernel.TestResult{r}); v != fmt.Sprintf("good %d/0", c.runs) {
+					odd[r.Name] = v
+				}
+			}
+			if !maps.Equal(odd, c.want) || len(got) != c.tests {
+				t.Errorf("%d tests, others than good %v; want %v", len(got), odd, c.want)
+			}
+			if w.shared != c.shared || w.runs != c.own {
+				t.Errorf("%d shared guests and %d own, want %d and %d", w.shared, w.runs, c.shared, c.own)
+			}
+		})
+	}
+}
+
+// Another job takes the recorded runs, in a shared guest or not; one that wants
+// guests of their own does not.
+func TestSharedRunsAreApart(t *testing.T) {
+	w := newWorld(t, 1)
+	p := sharing(3, 2)
+	for _, c := range []struct {
+		job    string
+		share  bool
+		shared int
+		own    int
+	}{{"one", true, 2, 0}, {"two", true, 2, 0}, {"three", false, 2, 6}, {"four", true, 2, 6}} {
+		p.ShareGuests = c.share
+		_, got, err := check(t, w, w.lab(c.job), p)
+		if err != nil || verdicts(got) != "good 2/0, good 2/0, good 2/0" {
+			t.Errorf("%s: %s, %v", c.job, verdicts(got), err)
+		}
+		if w.shared != c.shared || w.runs != c.own {
+			t.Errorf("%s: %d shared guests and %d own, want %d and %d", c.job, w.shared, w.runs, c.shared, c.own)
+		}
+		if want := map[bool]int{true: 2}[c.job == "two" || c.job == "four"]; got[0].Reused != want {
+			t.Errorf("%s: %d reused, want %d", c.job, got[0].Reused, want)
+		}
+	}
+}
