@@ -25,12 +25,14 @@ var (
 	endRE    = regexp.MustCompile(`^\s*---\[ end (?:trace|Kernel panic)`)
 	// Stacks that follow the one of the complaint and belong to its history.
 	historyRE = regexp.MustCompile(`^\s*(?:(?:Allocated|Freed|Last potentially related work|Second to last|Local variable|Uninit was) |(?:allocated|freed) by task|Showing all locks|the existing dependency chain|-> #\d+ |kfence-#)`)
-	// Lockdep tells the history first.
-	presentRE = regexp.MustCompile(`^stack backtrace:`)
-	cutRE     = regexp.MustCompile(`^-+\[ cut here \]-+$`)
-	dumpRE    = regexp.MustCompile(`^(?:page: ?|page dumped because: |raw: |head: ?|page_type: |memcg: ?|aops: ?|(?:\w+ )?flags: )`)
-	closeRE   = regexp.MustCompile(`^={20,}$`)
-	suffixRE  = regexp.MustCompile(`\.(?:isra|constprop|part|cold|llvm|lto_priv|cfi_jt|cfi)(?:\.\d+)*`)
+	// Lockdep tells the history first. dump_stack() begins with the CPU line.
+	presentRE = regexp.MustCompile(`^stack backtrace:|^CPU: \d+ (?:UID: \d+ )?PID: \d+ Comm: `)
+	// Who ends with a line of "=": it may be another CPU's in other reports.
+	closedRE = regexp.MustCompile(`^(?:K[A-Z]+SAN|KFENCE|UBSAN)\b`)
+	cutRE    = regexp.MustCompile(`^-+\[ cut here \]-+$`)
+	dumpRE   = regexp.MustCompile(`^(?:page: ?|page dumped because: |raw: |head: ?|page_type: |memcg: ?|aops: ?|(?:\w+ )?flags: )`)
+	closeRE  = regexp.MustCompile(`^={20,}$`)
+	suffixRE = regexp.MustCompile(`\.(?:isra|constprop|part|cold|llvm|lto_priv|cfi_jt|cfi)(?:\.\d+)*`)
 )
 
 // A report goes on while lines of these kinds follow within a few others.
@@ -60,7 +62,7 @@ func (l *log) report(at int) report {
 			continue // another CPU's line in between
 		}
 		c := l.class(i)
-		if c.end || c.close {
+		if c.end || c.close && closedRE.MatchString(l.hits[at].header.title) {
 			r.trace, r.end = r.trace || c.end, i+1
 			return r
 		}

@@ -42,6 +42,9 @@ func TestTruncated(t *testing.T) {
 		}
 		first := full[0]
 		for n := first.Head; n <= len(lines); n++ {
+			if n > first.Line+first.Lines+3 && n%7 > 0 {
+				continue // what comes later is nothing new
+			}
 			for _, cut := range []int{0, 20, 40} { // bytes of the line after
 				log := strings.Join(lines[:n], "")
 				if n < len(lines) {
@@ -54,6 +57,7 @@ func TestTruncated(t *testing.T) {
 				}
 				got, want := fs[0].Signature, first.Signature
 				base, _, _ := strings.Cut(want.Title, " in ")
+				base = strings.TrimSuffix(strings.TrimSuffix(base, " Read"), " Write") // from KASAN's second line
 				if got.Kind != want.Kind || got.Title != want.Title && !strings.HasPrefix(got.Title, base) {
 					t.Errorf("%s: %d lines and %d bytes give %s\n\tthe whole %s", name, n, cut, got, want)
 				}
