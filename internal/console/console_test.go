@@ -136,6 +136,15 @@ func FuzzScan(f *testing.F) {
 		if len(fs) > maxFindings {
 			t.Fatalf("%d findings", len(fs))
 		}
+		crlf := Scan([]byte(strings.ReplaceAll(string(log), "\n", "\r\n")))
+		if a, b := titles(fs), titles(crlf); strings.Join(a, "\n") != strings.Join(b, "\n") {
+			t.Errorf("carriage returns make %q of %q", b, a)
+		}
+		// Whatever came before, a panic is not overlooked.
+		end := "\n[    9.000000] Kernel panic - not syncing: at last\n"
+		if len(fs) == 0 && len(Scan([]byte(string(log)+end))) == 0 {
+			t.Error("a panic at the end is lost")
+		}
 		for _, x := range fs {
 			s := x.Signature
 			if s.Title == "" || len(s.Title) > maxTitle+1 || len(s.Frames) > maxFrames || s.Kind != "crash" && s.Kind != "hang" {

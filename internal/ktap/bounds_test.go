@@ -58,7 +58,7 @@ func TestHostile(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			start := time.Now()
 			r := Parse([]byte(in))
-			if d := time.Since(start); d > 20*time.Second {
+			if d := time.Since(start); d > time.Minute {
 				t.Errorf("%s for %d bytes", d, len(in))
 			}
 			checkBounds(t, r, len(in))
