@@ -59,7 +59,7 @@ func Scan(text []byte) []Finding {
 			continue
 		}
 		opened[i] = true
-		sig := kernel.Signature{Kind: h.kind, Title: h.title(r), Frames: r.top()}
+		sig := kernel.Signature{Kind: h.kind, Title: l.title(h, r), Frames: r.top()}
 		if sig.Kind == "" {
 			sig.Kind = "crash"
 		}
@@ -105,7 +105,7 @@ func (h *hit) repeats(out []Finding, sig kernel.Signature) bool {
 		return false
 	}
 	for _, f := range out {
-		if s := f.Signature; s.Kind == sig.Kind && strings.HasPrefix(s.Title, h.header.title+" in ") && len(sig.Frames) == 0 {
+		if s := f.Signature; s.Kind == sig.Kind && strings.HasPrefix(s.Title, h.title+" in ") && len(sig.Frames) == 0 {
 			return true
 		}
 	}

@@ -62,7 +62,7 @@ func (l *log) report(at int) report {
 			continue // another CPU's line in between
 		}
 		c := l.class(i)
-		if c.end || c.close && closedRE.MatchString(l.hits[at].header.title) {
+		if c.end || c.close && closedRE.MatchString(l.hits[at].title) {
 			r.trace, r.end = r.trace || c.end, i+1
 			return r
 		}

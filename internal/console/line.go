@@ -26,7 +26,8 @@ type log struct {
 	lines []line
 	hits  []*hit // per line: the header it is, or nil
 
-	classes []*class // per line, as far as one was asked for
+	classes  []*class          // per line, as far as one was asked for
+	scrubbed map[string]string // title as printed -> as given
 }
 
 // newLog cuts a log at its newlines only, so that line numbers are those of
@@ -36,7 +37,7 @@ func newLog(b []byte) *log {
 	parts := strings.Split(string(b), "\n")
 	first := max(0, len(parts)-maxLines)
 	parts = parts[first:]
-	l := &log{first: first, lines: make([]line, len(parts)), hits: make([]*hit, len(parts)), classes: make([]*class, len(parts))}
+	l := &log{first: first, lines: make([]line, len(parts)), hits: make([]*hit, len(parts)), classes: make([]*class, len(parts)), scrubbed: make(map[string]string)}
 	stamped := false
 	for i, raw := range parts {
 		if len(raw) > maxLine {

@@ -42,8 +42,8 @@ func likely(s string) bool {
 }
 
 // title names the complaint.
-func (h *hit) title(r report) string {
-	t := h.expand(h.header.title)
+func (l *log) title(h *hit, r report) string {
+	t := h.expand(h.title)
 	access := ""
 	if r.access != "" {
 		access = " " + r.access
@@ -70,10 +70,15 @@ func (h *hit) title(r report) string {
 	if len(t) > 2*maxTitle {
 		t = t[:runeStart(t, 2*maxTitle)] // scrubbing costs its length squared
 	}
+	if s, ok := l.scrubbed[t]; ok {
+		return s // a complaint repeats itself
+	}
+	raw := t
 	t = scrub(t)
 	if len(t) > maxTitle {
 		t = t[:runeStart(t, maxTitle)]
 	}
+	l.scrubbed[raw] = t
 	return t
 }
 
