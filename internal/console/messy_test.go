@@ -112,20 +112,52 @@ func TestInterleaved(t *testing.T) {
 	}
 }
 
-// A report may wait for a long one of another CPU.
+// Without PRINTK_CALLER nothing tells two CPUs apart. What each complains about
+// is still named, from its header and its own trace.
+func TestNoCallers(t *testing.T) {
+	for name, lines := range guestLogs(t) {
+		var plain []string
+		for _, l := range lines {
+			plain = append(plain, anyStamp.ReplaceAllString(l, "$1 "))
+		}
+		var want, got []string
+		for _, f := range scanLines(lines) {
+			want = append(want, f.Signature.Title)
+		}
+		for _, f := range scanLines(plain) {
+			got = append(got, f.Signature.Title)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s without callers:\n\tgot  %q\n\twant %q", name, got, want)
+		}
+	}
+	// KASAN's report ends before the other CPU has come to its trace.
+	fs := Scan([]byte("BUG: KASAN: use-after-free in a+0x1/0x2\nCall Trace:\n a+0x1/0x2\n" +
+		"WARNING: suspicious RCU usage\n" + strings.Repeat("=", 66) + "\nstack backtrace:\nCall Trace:\n b+0x1/0x2\n"))
+	if len(fs) != 2 || fs[1].Signature.Title != "WARNING: suspicious RCU usage in b" {
+		t.Errorf("a report closed by another: %q", titles(fs))
+	}
+}
+
+// A report may wait for a long one of another CPU, at any of its lines.
 func TestOneInsideTheOther(t *testing.T) {
 	logs := guestLogs(t)
-	outer, inner := logs["guest-oops.log"], logs["guest-vm-bug-on-page.log"]
-	a, b := scanLines(outer)[0], scanLines(inner)[0]
-	as, bs := called(piece(outer, a), "T101"), called(piece(inner, b), "T102")
-	for at := 1; at < a.Lines; at++ {
-		mixed := append(append(append([]string(nil), as[:at]...), bs...), as[at:]...)
-		fs := scanLines(mixed)
-		if len(fs) != 2 || fs[0].Signature.Title != a.Signature.Title || fmt.Sprint(fs[0].Signature.Frames) != fmt.Sprint(a.Signature.Frames) {
-			t.Fatalf("at line %d: %q", at, titles(fs))
-		}
-		if last := mixed[fs[0].Line+fs[0].Lines-2]; !strings.Contains(last, "end trace") {
-			t.Fatalf("at line %d: the report ends with %q", at, last)
+	for _, pair := range [][2]string{
+		{"guest-oops.log", "guest-vm-bug-on-page.log"},
+		{"guest-kasan-overflow.log", "guest-oops.log"},
+	} {
+		outer, inner := logs[pair[0]], logs[pair[1]]
+		a, b := scanLines(outer)[0], scanLines(inner)[0]
+		as, bs := called(piece(outer, a), "T101"), called(piece(inner, b), "T102")
+		for at := 1; at < a.Lines; at++ {
+			mixed := slices.Concat(as[:at], bs, as[at:])
+			fs := scanLines(mixed)
+			if len(fs) != 2 || fs[0].Signature.Title != a.Signature.Title || !slices.Equal(fs[0].Signature.Frames, a.Signature.Frames) {
+				t.Fatalf("%s, line %d: %q", pair, at, titles(fs))
+			}
+			if last := mixed[fs[0].Line+fs[0].Lines-2]; last != as[a.Lines-1] {
+				t.Fatalf("%s, line %d: the report ends with %q", pair, at, last)
+			}
 		}
 	}
 }
