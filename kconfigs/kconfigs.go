@@ -49,6 +49,13 @@ func coreTests() (names []string) {
 	return names
 }
 
+// stockArgs give tests what the profiles that are built here have by their
+// configuration, and distributions leave to the command line: a few huge pages
+// in the pool, memfd_secret() before 6.5, and /proc/PID/mem that writes over the
+// protection of pages (PROC_MEM_ALWAYS_FORCE). Kernels pass over what they do not
+// know.
+const stockArgs = "hugepages=8 secretmem.enable=1 proc_mem.force_override=always"
+
 var profiles = []kernel.Profile{
 	{
 		Name:        "cow",
@@ -67,7 +74,7 @@ var profiles = []kernel.Profile{
 	{
 		Name:        "stock",
 		Description: "a distribution kernel as it is, for check --kernel with --modules; q35",
-		Machine:     kernel.Machine{Type: "q35", Arch: "x86_64", MemoryMiB: 1024, CPUs: 2, SwapMiB: 128},
+		Machine:     kernel.Machine{Type: "q35", Arch: "x86_64", MemoryMiB: 1024, CPUs: 2, SwapMiB: 128, Cmdline: stockArgs},
 		Tests:       core,
 	},
 }
