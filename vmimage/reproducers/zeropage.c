@@ -7,6 +7,8 @@
 
 #include "repro.h"
 
+#define USE_ZERO_PAGE "/sys/kernel/mm/transparent_hugepage/use_zero_page"
+
 static unsigned char *map_zeroes(size_t size, bool huge)
 {
 	unsigned char *addr = map_alone(size);
@@ -26,6 +28,9 @@ struct region create_zeropage(const struct memory *memory)
 	region.size = huge ? pmd_size() : base_page_size();
 	if (!region.size)
 		skip("kernel without transparent huge pages");
+	/* Off on machines of less than 512 MB, like huge pages themselves. */
+	if (huge && read_number(USE_ZERO_PAGE) == 0)
+		try_write(USE_ZERO_PAGE, "1");
 	region.addr = map_zeroes(region.size, huge);
 	region.other = map_zeroes(region.size, huge);
 	/* Reading the first byte must have mapped all of it. */
