@@ -199,7 +199,11 @@ static int run_apart(const struct test *test, unsigned int number)
 	while (waitpid(pid, &status, 0) < 0)
 		if (errno != EINTR)
 			bail_out("waitpid");
-	/* What it forked was killed with it, and is ours as the subreaper. */
+	/*
+	 * What it forked dies with it (peer.c), unless it is too broken to have
+	 * asked for that.  It is ours then, as the subreaper.
+	 */
+	kill(-pid, SIGKILL);
 	while (waitpid(-1, NULL, 0) > 0)
 		continue;
 
@@ -241,6 +245,9 @@ static int run_as(const struct test *test, const char *number,
 		  const char *runner)
 {
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid() != atoi(runner))
+		return EXIT_NO_VERDICT;
+	/* A group, to be killed as one; itself it dies with the runner. */
+	if (setpgid(0, 0))
 		return EXIT_NO_VERDICT;
 	ktap_start(0);
 	ktap_test(atoi(number), test->name);
