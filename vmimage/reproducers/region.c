@@ -134,18 +134,21 @@ struct region region_create(const struct memory *memory)
 {
 	struct region region;
 	cpu_set_t before, here;
-	int cpu = sched_getcpu();
+	int cpu;
+
+	if (!(FORM_BIT(memory->form) & SWAP_FORMS))
+		return create(memory);
 
 	/* One CPU, for what region_swap_out() says. */
 	CPU_ZERO(&here);
+	cpu = sched_getcpu();
 	if (cpu >= 0)
 		CPU_SET(cpu, &here);
 	if (sched_getaffinity(0, sizeof(before), &before))
 		bail_out("sched_getaffinity");
 	sched_setaffinity(0, sizeof(here), &here);
 	region = create(memory);
-	if (region_in(&region, SWAP_FORMS))
-		region_swap_out(&region);
+	region_swap_out(&region);
 	sched_setaffinity(0, sizeof(before), &before);
 	return region;
 }
