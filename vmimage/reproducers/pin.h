@@ -21,7 +21,7 @@ struct pin {
 struct pin_user {
 	/* What the kernel calls it, for messages. */
 	const char *name;
-	/* Skips the test if the user cannot be had. */
+	/* Skips the test if the user cannot be had; may choose a smaller size. */
 	void (*open)(struct pin *pin);
 	/* Pins pin->size bytes; skips or bails out if it cannot. */
 	void (*take)(struct pin *pin, const struct region *region);
@@ -37,6 +37,8 @@ extern const struct pin_user gup_test_rw;
 extern const struct pin_user gup_test_rw_fast;
 /* A fixed buffer of io_uring: long-term, for writing (pin_io_uring.c) */
 extern const struct pin_user io_uring_fixed;
+/* A page that a device may read (pin_vfio.c): long-term, the first page only */
+extern const struct pin_user vfio_ro;
 
 /*
  * A user that is there, ready to pin that region.  Comes before anything that

@@ -64,5 +64,15 @@ const struct repro_case private_mapping_cases[] = {
 		.pin = &gup_test_ro_fast,
 		.run = private_pin,
 	},
+	{
+		.name = "private-ro-longterm-pin-vfio",
+		.description = "a device that may read a private mapping sees the process's first write",
+		.class = "wrong-cow",
+		.source = RELIABLE_PIN,
+		.forms = NON_ANON_FORMS,
+		.needs = { "vfio" },
+		.pin = &vfio_ro,
+		.run = private_pin,
+	},
 	{ .name = NULL }
 };
