@@ -40,8 +40,21 @@ func look() agentproto.Hello {
 	if _, _, e := unix.Syscall(unix.SYS_IO_URING_SETUP, 0, 0, 0); e != unix.ENOSYS && e != unix.EPERM {
 		h.Features = append(h.Features, "io_uring")
 	}
+	if _, err := os.Stat("/dev/vfio/vfio"); err == nil && hasEdu("/sys/bus/pci/devices") {
+		h.Features = append(h.Features, "vfio")
+	}
 	slices.Sort(h.Features)
 	return h
+}
+
+// hasEdu says whether QEMU's edu is there behind an IOMMU: the device that the
+// reproducers drive through VFIO.
+func hasEdu(pciDevices string) bool {
+	groups, _ := filepath.Glob(pciDevices + "/*/iommu_group")
+	return slices.ContainsFunc(groups, func(group string) bool {
+		dir := filepath.Dir(group)
+		return readWord(dir+"/vendor") == "0x1234" && readWord(dir+"/device") == "0x11e8"
+	})
 }
 
 // lookAtMemory adds what enableTHP and setUpSwap have a part in.

@@ -38,6 +38,42 @@ func TestBootArg(t *testing.T) {
 	}
 }
 
+// VFIO is of use with edu only, and only where an IOMMU translates for it.
+func TestHasEdu(t *testing.T) {
+	bus := t.TempDir()
+	device := func(name, vendor, id string, iommu bool) {
+		dir := filepath.Join(bus, name)
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for file, text := range map[string]string{"vendor": vendor, "device": id} {
+			if err := os.WriteFile(filepath.Join(dir, file), []byte(text+"\n"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !iommu {
+			return
+		}
+		if err := os.Symlink("/sys/kernel/iommu_groups/1", filepath.Join(dir, "iommu_group")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		name, vendor, id string
+		iommu, want      bool
+	}{
+		{"0000:00:01.0", "0x8086", "0x29c0", true, false},
+		{"0000:00:02.0", "0x1234", "0x1111", true, false},
+		{"0000:00:03.0", "0x1234", "0x11e8", false, false},
+		{"0000:00:04.0", "0x1234", "0x11e8", true, true},
+	} {
+		device(c.name, c.vendor, c.id, c.iommu)
+		if got := hasEdu(bus); got != c.want {
+			t.Errorf("with %+v: %v", c, got)
+		}
+	}
+}
+
 // Without a size there is no swap, and no attempt at it.
 func TestSetUpSwapWithoutASize(t *testing.T) {
 	for _, mib := range []string{"", "0", "-1", "x", "99999999999"} {
