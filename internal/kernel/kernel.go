@@ -39,6 +39,8 @@ type Machine struct {
 	CPUs      int    `json:"cpus"`       // virtual CPUs
 	Cmdline   string `json:"cmdline"`    // appended to kbisect's own kernel arguments
 	SwapMiB   int    `json:"swap_mib"`   // zram swap the agent sets up, 0 for none
+	// Devices are further devices as QEMU's -device takes them, for q35 only.
+	Devices []string `json:"devices,omitempty"`
 }
 
 // Profile is a kernel configuration plus a machine shape plus default tests.

@@ -62,6 +62,9 @@ func args(o Options) []string {
 		machine, serial = "q35", "virtio-serial-pci"
 		a = append(a, "-device", "pvpanic-pci")
 	}
+	for _, d := range m.Devices {
+		a = append(a, "-device", d)
+	}
 	a = append(a, "-device", serial, "-device", "virtserialport,chardev=agent,name="+agentproto.PortName)
 	if o.RAM != nil {
 		share := "on"

@@ -62,6 +62,12 @@ func TestArgs(t *testing.T) {
 			[]string{"-accel kvm", "-cpu host", microvm, "-device virtio-serial-device"}},
 		{"q35", func() Options { return options("q35", "tcg") },
 			slices.Concat(tcg, []string{"-machine q35", "-device virtio-serial-pci", "-device pvpanic-pci"})},
+		{"devices", func() Options {
+			o := options("q35", "tcg")
+			o.Machine.Devices = []string{"intel-iommu,intremap=off", "edu"}
+			return o
+		}, slices.Concat(tcg, []string{"-machine q35", "-device virtio-serial-pci", "-device pvpanic-pci",
+			"-device intel-iommu,intremap=off", "-device edu"})},
 		{"template", func() Options { o := options("microvm", "tcg"); o.RAM = testRAM; return o },
 			slices.Concat(tcg, []string{microvm + ",memory-backend=ram", "-device virtio-serial-device",
 				"-object memory-backend-file,id=ram,size=512M,mem-path=/proc/self/fd/6,share=on"})},
