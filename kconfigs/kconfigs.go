@@ -56,6 +56,15 @@ func coreTests() (names []string) {
 // know.
 const stockArgs = "hugepages=8 secretmem.enable=1 proc_mem.force_override=always"
 
+// withDevice has a device that a process can drive through VFIO. edu reads and
+// writes memory on request; Intel's IOMMU translates for it, and leaves virtio
+// alone. Remapping of interrupts would want a split interrupt controller under
+// KVM, and edu's are not used.
+var withDevice = kernel.Machine{
+	Type: "q35", Arch: "x86_64", MemoryMiB: 512, CPUs: 2, SwapMiB: 128,
+	Devices: []string{"intel-iommu,intremap=off", "edu"},
+}
+
 var profiles = []kernel.Profile{
 	{
 		Name:        "cow",
@@ -70,6 +79,13 @@ var profiles = []kernel.Profile{
 		Fragments:   []string{"cow.x86_64.config", "cow-debug.x86_64.config"},
 		Machine:     slim,
 		Tests:       core,
+	},
+	{
+		Name:        "cow-vfio",
+		Description: "cow on q35 with an IOMMU and a device that reads memory: example B as a device sees it",
+		Fragments:   []string{"cow.x86_64.config", "cow-vfio.x86_64.config"},
+		Machine:     withDevice,
+		Tests:       []string{"cow/*longterm-pin*", "cow/vmsplice-fork-exit/*"},
 	},
 	{
 		Name:        "stock",
