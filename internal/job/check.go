@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 	"github.com/kernel-bisect/kbisect/internal/runner"
@@ -57,23 +58,23 @@ func (s *subject) tests(ctx context.Context, e Event, boot kernel.Boot, plan Pla
 		if err != nil {
 			return results, err
 		}
-		results = append(results, r)
+		results = append(results, r...)
 		e.Done += plan.Runs
 	}
 	return results, nil
 }
 
-// test runs one program until its verdict is clear.
-func (s *subject) test(ctx context.Context, p runner.Program, atLeast int) (kernel.TestResult, error) {
+// test runs one program until the verdicts of its tests are clear.
+func (s *subject) test(ctx context.Context, p runner.Program, atLeast int) ([]kernel.TestResult, error) {
 	var runs []kernel.Run
 	reusedRuns := 0
 	if known := s.shared[p.Name]; known != nil {
 		runs, reusedRuns = slices.Clone(known.runs), known.reused
 	}
-	for len(runs) < max(atLeast, maxPerTest) && !verdict.Count(runs).Decided(atLeast) {
+	for len(runs) < max(atLeast, maxPerTest) && !verdict.AllDecided(runs, atLeast) {
 		r, reused, err := s.run(ctx, p)
 		if err != nil {
-			return kernel.TestResult{}, fmt.Errorf("%s: %w", p.Name, err)
+			return nil, fmt.Errorf("%s: %w", p.Name, err)
 		}
 		if reused {
 			reusedRuns++
@@ -83,9 +84,16 @@ func (s *subject) test(ctx context.Context, p runner.Program, atLeast int) (kern
 			break // the runner has tried several times already
 		}
 	}
-	res := verdict.Decide(p.Name, runs)
-	res.Reused = reusedRuns
-	return res, nil
+	results := verdict.DecideAll(p.Name, runs)
+	for i := range results {
+		results[i].Reused = min(reusedRuns, results[i].Runs)
+	}
+	return results, nil
+}
+
+// isOf says whether a test is the program itself or one of several in it.
+func isOf(test, program string) bool {
+	return test == program || strings.HasPrefix(test, program+"/")
 }
 
 // Untestable is the verdict of every test of the plan on a kernel that does not

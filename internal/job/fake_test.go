@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -88,6 +89,9 @@ type world struct {
 	noBoot map[int]bool               // kernels that do not come up
 	image  map[int]int                // commit -> commit with the same image
 	script map[string]string          // "commit test" or "commit" -> outcomes
+	// several makes a program one of several tests: "commit program" -> an
+	// outcome for each, the same in every run; behind a colon the program's own.
+	several map[string]string
 
 	left                int // calls of the lab and the record until the power goes; negative: never
 	builds, boots, runs int
@@ -101,7 +105,7 @@ type world struct {
 func newWorld(t *testing.T, n int) *world {
 	t.Helper()
 	w := &world{t: t, built: map[int]bool{}, build: map[int]kernel.BuildStatus{}, noBoot: map[int]bool{}, image: map[int]int{},
-		script: map[string]string{}, left: -1, made: map[string]int{}}
+		script: map[string]string{}, several: map[string]string{}, left: -1, made: map[string]int{}}
 	w.record = &memory{power: w.power}
 	for i := range n {
 		w.commits = append(w.commits, kernel.Commit{SHA: sha(i), Subject: fmt.Sprintf("commit %d", i), Parents: []string{sha(i - 1)}})
@@ -209,6 +213,9 @@ func (b *fakeBench) Run(_ context.Context, p runner.Program) (kernel.Run, error)
 	}
 	k := min(b.w.made[key], len(s)-1)
 	b.w.made[key]++
+	if tests := b.w.several[key]; tests != "" {
+		return runOfSeveral(p.Name, tests), nil
+	}
 	return run(p.Name, s[k]), nil
 }
 
@@ -261,6 +268,26 @@ func run(test string, letter byte) kernel.Run {
 		r.Outcome, r.Reason = kernel.Infra, "qemu died"
 	default:
 		panic("no such letter: " + string(letter))
+	}
+	return r
+}
+
+// runOfSeveral makes a run of a program with several tests, called 1, 2 and so on.
+func runOfSeveral(program, letters string) kernel.Run {
+	r := kernel.Run{Test: program, Outcome: kernel.Pass}
+	add := func(name string, letter byte) {
+		x := run(program, letter)
+		if x.Outcome.Bad() && !r.Outcome.Bad() {
+			r.Outcome, r.Signature, r.Reason = x.Outcome, x.Signature, x.Reason
+		}
+		r.Tests = append(r.Tests, kernel.TestOutcome{Name: name, Outcome: x.Outcome, Signature: x.Signature, Reason: x.Reason})
+	}
+	tests, own, _ := strings.Cut(letters, ":")
+	if own != "" {
+		add("", own[0])
+	}
+	for i := range len(tests) {
+		add(strconv.Itoa(i+1), tests[i])
 	}
 	return r
 }

@@ -2,6 +2,7 @@ package job
 
 import (
 	"context"
+	"slices"
 
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 )
@@ -28,7 +29,7 @@ func (l *Lab) Matrix(ctx context.Context, kernels []kernel.Kernel, plan Plan, re
 		}
 		if err != nil {
 			col.Error = err.Error()
-			col.Tests = append(col.Tests, plan.unknown(len(col.Tests), col.Error)...)
+			col.Tests = append(col.Tests, plan.unknown(col.Tests, col.Error)...)
 		}
 		update()
 		e.Phase, e.Text = "done", columnSummary(*col)
@@ -55,12 +56,14 @@ func (l *Lab) column(ctx context.Context, e Event, plan Plan, col *kernel.Kernel
 	return err
 }
 
-// unknown is the verdict of the tests of the plan from one on that we could
-// not run.
-func (plan Plan) unknown(from int, why string) []kernel.TestResult {
+// unknown is the verdict of the programs of the plan that we could not run:
+// those without a test among the ones that are through.
+func (plan Plan) unknown(through []kernel.TestResult, why string) []kernel.TestResult {
 	var out []kernel.TestResult
-	for _, p := range plan.Programs[from:] {
-		out = append(out, kernel.TestResult{Name: p.Name, Verdict: kernel.Inconclusive, Reason: why})
+	for _, p := range plan.Programs {
+		if !slices.ContainsFunc(through, func(t kernel.TestResult) bool { return isOf(t.Name, p.Name) }) {
+			out = append(out, kernel.TestResult{Name: p.Name, Verdict: kernel.Inconclusive, Reason: why})
+		}
 	}
 	return out
 }

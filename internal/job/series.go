@@ -73,11 +73,11 @@ func (l *Lab) done(e Event, row kernel.CommitResult) {
 func firstBad(res kernel.SeriesResult) (first map[string]string, oneOf map[string][]string) {
 	first, oneOf = map[string]string{}, map[string][]string{}
 	rows := append([]kernel.CommitResult{*res.BaseRow}, res.Commits...)
-	for t, test := range res.BaseRow.Tests {
+	for _, test := range testsOf(rows) {
 		good := false
 		var between []string // neither good nor bad since the last good
 		for _, row := range rows {
-			switch row.Tests[t].Verdict {
+			switch verdictOn(row.Tests, test) {
 			case kernel.Good:
 				good, between = true, nil
 				continue
@@ -85,9 +85,9 @@ func firstBad(res kernel.SeriesResult) (first map[string]string, oneOf map[strin
 				if !good {
 					continue // it was broken before
 				}
-				first[test.Name] = row.SHA
+				first[test] = row.SHA
 				if len(between) > 0 {
-					oneOf[test.Name] = append(between, row.SHA)
+					oneOf[test] = append(between, row.SHA)
 				}
 			default:
 				between = append(between, row.SHA)
@@ -97,4 +97,36 @@ func firstBad(res kernel.SeriesResult) (first map[string]string, oneOf map[strin
 		}
 	}
 	return first, oneOf
+}
+
+// testsOf are the names of all tests of some rows: which of them a program has
+// may depend on the kernel.
+func testsOf(rows []kernel.CommitResult) []string {
+	var names []string
+	seen := map[string]bool{}
+	for _, row := range rows {
+		for _, t := range row.Tests {
+			if !seen[t.Name] {
+				seen[t.Name] = true
+				names = append(names, t.Name)
+			}
+		}
+	}
+	return names
+}
+
+// verdictOn finds the verdict of a test, "" where there is none. A program with
+// several tests has one of its own only where something was wrong with it.
+func verdictOn(tests []kernel.TestResult, name string) kernel.Verdict {
+	several := false
+	for _, t := range tests {
+		if t.Name == name {
+			return t.Verdict
+		}
+		several = several || isOf(t.Name, name)
+	}
+	if several {
+		return kernel.Good
+	}
+	return ""
 }

@@ -121,6 +121,22 @@ type Run struct {
 	Output    string        `json:"output,omitempty"` // what the test printed, capped
 	Console   string        `json:"console,omitempty"`
 	Duration  time.Duration `json:"duration"`
+
+	// Tests are what a program with several results said of each, in its
+	// order; empty for a program that is one test.
+	Tests []TestOutcome `json:"tests,omitempty"`
+}
+
+// TestOutcome is one of several results of a run.
+type TestOutcome struct {
+	// Name is the test's, below that of its program. It is "" for what
+	// happened to the program as a whole and is none of its tests': a crash,
+	// or an end before the last test.
+	Name      string    `json:"name"`
+	Outcome   Outcome   `json:"outcome"`
+	Signature Signature `json:"signature,omitzero"`
+	Reason    string    `json:"reason,omitempty"`
+	Output    string    `json:"output,omitempty"` // what it printed before it failed, capped
 }
 
 // Kernel is what a build gives, or what a user brings: a bootable image.

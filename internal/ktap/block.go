@@ -152,7 +152,7 @@ func (p *parser) finish(b *block) {
 	missing := b.plan - b.seen
 	if b.run != "" && !b.reported && (b.plan < 0 || missing > 0) {
 		// The one that was running when everything ended.
-		p.add(b, b.claim(Test{Name: b.run, Status: Error, Reason: "started but not reported" + b.afterBail()}))
+		p.add(b, b.claim(Test{Name: b.run, Status: Error, Reason: "started but not reported" + b.afterBail(), Started: true}))
 		missing--
 	}
 	if b.plan < 0 {
@@ -165,6 +165,8 @@ func (p *parser) finish(b *block) {
 			Status: Error,
 			Reason: fmt.Sprintf("%d of %d planned%s", missing, b.plan, b.afterBail()),
 			Said:   b.said,
+
+			Missing: missing,
 		}) && skip
 	}
 	if b.seen > b.plan {

@@ -40,6 +40,9 @@ type Test struct {
 	Reason    string   // verdict text and text after the directive, or why the parser says Error
 	Said      []string // the last "#" lines before the result line, which are about it
 	Children  []Test
+
+	Started bool // it said that it would run, and no result came
+	Missing int  // it is no test, but stands for so many planned results that never came
 }
 
 // Result is everything one output said.

@@ -52,6 +52,7 @@ func Classify(test string, e Evidence) kernel.Run {
 	if r.Outcome != kernel.Pass && r.Outcome != kernel.Skip {
 		r.Console = console.Clean(e.Console, maxKept)
 	}
+	r.Tests = several(r, e)
 	return r
 }
 
@@ -139,29 +140,42 @@ func hang(reason string) (kernel.Outcome, kernel.Signature, string) {
 // differ from run to run and must not make two failures of one.
 func ktapFailure(res ktap.Result) (kernel.Outcome, kernel.Signature, string) {
 	path, t, found := res.First(res.Overall())
-	diag := ""
-	if n := len(t.Said); n > 0 {
-		diag = t.Said[n-1]
-	}
 	reason := orElse(res.Reason(), "the test reports a failure")
 	title := reason
+	if found {
+		title, reason = failureOf(path, t, reason)
+	}
+	return kernel.Fail, kernel.Signature{Kind: "fail", Title: title}, reason
+}
+
+// failureOf is what a failed test is called, and why it failed.
+func failureOf(path string, t ktap.Test, said string) (title, reason string) {
+	title = said
+	diag := lastOf(t.Said)
 	switch i := strings.LastIndex(diag, ": "); {
 	case i >= 0:
 		title = diag[i+2:]
-	case found && t.Status == ktap.Error:
+	case t.Status == ktap.Error:
 		title = path // the reason tells how many results are missing, or how late it is
 	}
-	return kernel.Fail, kernel.Signature{Kind: "fail", Title: title}, orElse(diag, reason)
+	return title, orElse(diag, said)
 }
 
 // skipReason is what the result line says, or else the diagnostic before it:
 // mm/cow.c of 7.3 prints its reasons there.
 func skipReason(res ktap.Result) string {
 	path, t, _ := res.First(ktap.Skip)
-	if n := len(t.Said); t.Reason == "" && n > 0 {
-		return path + ": " + t.Said[n-1]
+	if said := lastOf(t.Said); t.Reason == "" && said != "" {
+		return path + ": " + said
 	}
 	return res.Reason()
+}
+
+func lastOf(said []string) string {
+	if len(said) == 0 {
+		return ""
+	}
+	return said[len(said)-1]
 }
 
 func lastLine(b []byte) string {

@@ -64,6 +64,7 @@ type Tally struct {
 	Skips, Infras int
 	First         *kernel.Run // first bad run, nil without one
 	Reason        string      // of the last skip or infra
+	Remark        string      // of the last pass: that a failure was expected
 }
 
 // Count sums runs up.
@@ -77,7 +78,7 @@ func Count(runs []kernel.Run) Tally {
 				t.First = &runs[i]
 			}
 		case r.Outcome == kernel.Pass:
-			t.Passes++
+			t.Passes, t.Remark = t.Passes+1, r.Reason
 		case r.Outcome == kernel.Skip:
 			t.Skips, t.Reason = t.Skips+1, r.Reason
 		default:
@@ -104,6 +105,9 @@ func Decide(test string, runs []kernel.Run) kernel.TestResult {
 	if t.First != nil {
 		res.Signature, res.Reason = t.First.Signature, t.First.Reason
 		res.Console, res.Output = t.First.Console, t.First.Output
+	}
+	if t.First == nil {
+		res.Reason = t.Remark
 	}
 	if res.Runs == 0 {
 		res.Reason = t.Reason
