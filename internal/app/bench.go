@@ -22,6 +22,7 @@ import (
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 	"github.com/kernel-bisect/kbisect/internal/qemu"
 	"github.com/kernel-bisect/kbisect/internal/runner"
+	"github.com/kernel-bisect/kbisect/internal/settings"
 	"github.com/kernel-bisect/kbisect/vmimage"
 )
 
@@ -46,7 +47,8 @@ type request struct {
 	Modules     []string          `json:"modules,omitempty"` // paths of their modules
 	Tests       []string          `json:"tests,omitempty"`
 	Files       []vmimage.File    `json:"files,omitempty"` // what the user brings into the guest
-	Program     *runner.Program   `json:"program,omitempty"`
+	Programs    []runner.Program  `json:"programs,omitempty"`
+	Guest       settings.Guest    `json:"guest,omitzero"` // what they want of it
 	Runs        int               `json:"runs,omitempty"`
 	Confidence  float64           `json:"confidence,omitempty"`
 	Fresh       bool              `json:"fresh,omitempty"`
@@ -77,6 +79,7 @@ func (o *options) newBench(ctx context.Context, ws *workspace, id string, req re
 	if b.profile, err = profileOf(req.Profile); err != nil {
 		return nil, err
 	}
+	b.profile.Machine = req.Guest.On(b.profile.Machine)
 	image, digest, err := guestImage(ws.cache, req.Files, nil)
 	if err != nil {
 		return nil, err

@@ -51,7 +51,7 @@ func newBisect(o *options) *cobra.Command {
 				return usagef("--repo is missing: the kernel's git repository")
 			case good == "" || bad == "":
 				return usagef("both ends are needed: --good REV and --bad REV")
-			case test == "" && req.Program == nil:
+			case test == "" && len(req.Programs) == 0:
 				return usagef("what to chase? --test NAME, --script FILE or --program FILE")
 			}
 			if req.Repo, err = filepath.Abs(repo); err != nil {
@@ -76,6 +76,9 @@ func (o *options) startBisect(ctx context.Context, req request, goodRev, badRev 
 	programs, err := req.programs()
 	if err != nil {
 		return err
+	}
+	if n := len(req.Programs); n > 1 {
+		return usagef("a bisection chases one program, and there are %d: name its file instead of the directory", n)
 	}
 	if len(programs) != 1 {
 		return usagef("--test %s names %d tests; a bisection chases one", req.Tests[0], len(programs))

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -39,9 +40,9 @@ func (p *planFlags) register(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&p.profile, "profile", kconfigs.Profiles()[0].Name, "kernel configuration and machine, see list profiles")
 	f.StringArrayVar(&p.kconfig, "kconfig", nil, "further config fragment `file`, every symbol of which must take effect; repeatable")
-	f.StringVar(&p.program, "program", "", "run this `file` in the guest instead: a C source or a static executable")
+	f.StringVar(&p.program, "program", "", "run this `file` in the guest instead: a C source, a static executable, or a directory of executables")
 	f.StringVar(&p.script, "script", "", "run this shell script `file` in the guest instead")
-	f.DurationVar(&p.testTimeout, "test-timeout", time.Minute, "time limit of --program or --script")
+	f.DurationVar(&p.testTimeout, "test-timeout", 0, "time limit of --program or --script (default 1m, or what the YAML beside it says)")
 	f.BoolVar(&p.fresh, "fresh", false, "make every run anew instead of using recorded ones of the same kernel")
 	f.BoolVar(&p.noSandbox, "no-sandbox", false, "run make unprotected; for sources you trust, where bubblewrap cannot work")
 	f.BoolVar(&p.bootPerRun, "boot-per-run", false, "boot a guest for every run instead of forking it from a snapshot (slow)")
@@ -85,8 +86,8 @@ func (p *planFlags) request(ctx context.Context, o *options, kind string) (reque
 
 // programs are what the request wants run, in the order of the list.
 func (r request) programs() ([]runner.Program, error) {
-	if r.Program != nil {
-		return []runner.Program{*r.Program}, nil
+	if len(r.Programs) > 0 {
+		return r.Programs, nil
 	}
 	tests, err := vmimage.Tests()
 	if err != nil {
@@ -163,7 +164,11 @@ func fragments(p kernel.Profile, more []kbuild.Fragment) ([]kbuild.Fragment, err
 
 func decodeRequest(text []byte) (request, error) {
 	var r request
-	if err := json.Unmarshal(text, &r); err != nil {
+	dec := json.NewDecoder(bytes.NewReader(text))
+	// A job of another version that asks for more than we know must not resume
+	// as something else.
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&r); err != nil {
 		return r, fmt.Errorf("stored request: %w", err)
 	}
 	return r, nil

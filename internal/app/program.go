@@ -1,34 +1,61 @@
 package app
 
 import (
-	"bytes"
 	"context"
-	"debug/elf"
 	"errors"
-	"fmt"
+	"io/fs"
+	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
-	"github.com/kernel-bisect/kbisect/internal/leash"
 	"github.com/kernel-bisect/kbisect/internal/runner"
+	"github.com/kernel-bisect/kbisect/internal/settings"
 	"github.com/kernel-bisect/kbisect/vmimage"
 )
 
-// bring adds the user's program or script to the request.
+// directorySettings is the settings file of a directory of programs.
+const directorySettings = "kbisect.yaml"
+
+// defaultTestTimeout is the time limit of a program that brings no other.
+const defaultTestTimeout = time.Minute
+
+// fileName is what a file may be called in the guest: its name becomes part of
+// a test's.
+var fileName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+
+// bring adds the user's program, programs or script to the request.
 func (p *planFlags) bring(ctx context.Context, o *options, r *request) error {
+	if p.testTimeout != 0 && p.testTimeout < time.Second {
+		return usagef("--test-timeout %s: at least 1s", p.testTimeout)
+	}
 	file, kind := p.program, "program"
 	if p.script != "" {
 		file, kind = p.script, "script"
 	}
+	st, err := os.Stat(file)
+	switch {
+	case err != nil:
+		return usagef("--%s %v", kind, err)
+	case st.IsDir() && kind == "script":
+		return usagef("--script %s: a directory; use --program", file)
+	case st.IsDir():
+		return p.bringDirectory(r, file)
+	}
+	return p.bringFile(ctx, o, r, kind, file)
+}
+
+func (p *planFlags) bringFile(ctx context.Context, o *options, r *request, kind, file string) error {
 	data, err := os.ReadFile(file)
 	if err != nil {
 		return usagef("--%s %v", kind, err)
+	}
+	s, err := settingsBeside(file)
+	if err != nil {
+		return err
 	}
 	base := filepath.Base(file)
 	if kind == "program" && strings.HasSuffix(base, ".c") {
@@ -37,105 +64,181 @@ func (p *planFlags) bring(ctx context.Context, o *options, r *request) error {
 			return err
 		}
 	}
-	if !regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`).MatchString(base) {
+	if !fileName.MatchString(base) {
 		return usagef("--%s %s: the file's name must be made of letters, digits, dots, dashes", kind, file)
 	}
 	if err := runnable(kind, file, data); err != nil {
 		return err
 	}
-	path := vmimage.UserDir + "/" + base
-	argv := []string{path}
-	if kind == "script" && !strings.HasPrefix(string(data), "#!") {
-		argv = []string{"/bin/sh", path}
-	}
 	r.Files = []vmimage.File{{Name: base, Data: data}}
-	r.Program = &runner.Program{Name: kind + "/" + base, Argv: argv, Limit: p.testTimeout}
-	if p.testTimeout < time.Second {
-		return usagef("--test-timeout %s: at least 1s", p.testTimeout)
-	}
-	return nil
+	return p.ask(r, s.Guest, []runner.Program{p.programOf(kind+"/"+base, base, data, s.Program)})
 }
 
-// guestShells are the interpreters that the guest image has.
-var guestShells = []string{"/bin/sh", "/bin/busybox", "/bin/awk", "/bin/env"}
-
-// runnable refuses what cannot start in the guest: there it would only be a
-// puzzling "no such file".
-func runnable(kind, file string, data []byte) error {
-	if len(bytes.TrimSpace(data)) == 0 {
-		return usagef("--%s %s: empty", kind, file)
-	}
-	first, _, _ := bytes.Cut(data, []byte("\n"))
-	isELF := bytes.HasPrefix(data, []byte(elf.ELFMAG))
-	switch {
-	case bytes.HasPrefix(data, []byte("#!")):
-		if bytes.HasSuffix(first, []byte("\r")) {
-			return usagef("--%s %s: has DOS line ends, which the guest's shell does not take", kind, file)
-		}
-		words := strings.Fields(string(first[2:]))
-		if len(words) == 0 || !slices.Contains(guestShells, words[0]) {
-			return usagef("--%s %s: the guest has no interpreter %q, only busybox: %s", kind, file, strings.Join(words, " "), strings.Join(guestShells, ", "))
-		}
-	case kind == "script" && (isELF || bytes.IndexByte(data, 0) >= 0):
-		return usagef("--script %s: not a script; use --program", file)
-	case kind == "script":
-	case !isELF:
-		return usagef("--program %s: neither a C source (.c) nor an executable", file)
-	default:
-		return staticELF(file, data)
-	}
-	return nil
-}
-
-// staticELF refuses a program for another machine or with a loader: the guest
-// has no libraries.
-func staticELF(file string, data []byte) error {
-	f, err := elf.NewFile(bytes.NewReader(data))
+// bringDirectory takes a directory the way kselftest installs one: every
+// executable is a program, the rest is data for them.
+func (p *planFlags) bringDirectory(r *request, dir string) error {
+	abs, err := filepath.Abs(dir)
 	if err != nil {
-		return usagef("--program %s: %v", file, err)
+		return err
 	}
-	if f.Machine != elf.EM_X86_64 {
-		return usagef("--program %s: for %s; the guest is x86_64", file, f.Machine)
+	prefix := filepath.Base(abs)
+	if !fileName.MatchString(prefix) {
+		return usagef("--program %s: the directory's name must be made of letters, digits, dots, dashes", dir)
 	}
-	for _, p := range f.Progs {
-		if p.Type == elf.PT_INTERP {
-			return usagef("--program %s: dynamically linked, and the guest has no libraries: link it with -static", file)
+	d, err := settingsOf(dir)
+	if err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return usagef("--program %v", err)
+	}
+	var programs []runner.Program
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		st, err := os.Stat(path) // of what a link points to
+		if err != nil {
+			return usagef("--program %v", err)
 		}
+		wanted := st.Mode()&0o111 != 0
+		if d.Programs != nil {
+			_, wanted = d.Programs[e.Name()]
+		}
+		if !st.Mode().IsRegular() || !wanted && notForGuest(e.Name()) {
+			continue
+		}
+		if !fileName.MatchString(e.Name()) {
+			return usagef("--program %s: the file's name must be made of letters, digits, dots, dashes", path)
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return usagef("--program %v", err)
+		}
+		r.Files = append(r.Files, vmimage.File{Name: e.Name(), Data: data})
+		if !wanted {
+			continue
+		}
+		if err := runnable("program", path, data); err != nil {
+			if d.Programs == nil {
+				return usagef("%v (to run only some of the directory, name them below programs: in its %s)", err, directorySettings)
+			}
+			return err
+		}
+		if other := besideNames(path); len(other) > 0 {
+			return usagef("--program %s: of a directory all settings stand in its %s", other[0], directorySettings)
+		}
+		programs = append(programs, p.programOf("program/"+prefix+"/"+e.Name(), e.Name(), data, d.Of(e.Name())))
+	}
+	for _, name := range slices.Sorted(maps.Keys(d.Programs)) {
+		if !slices.ContainsFunc(r.Files, func(f vmimage.File) bool { return f.Name == name }) {
+			return usagef("%s: programs: there is no file %s", filepath.Join(dir, directorySettings), name)
+		}
+	}
+	if len(programs) == 0 {
+		return usagef("--program %s: no executable in it; a C source is compiled when it is named itself", dir)
+	}
+	return p.ask(r, d.Guest, programs)
+}
+
+// notForGuest says what of a directory no program reads: what it was built
+// from, and what is ours.
+func notForGuest(name string) bool {
+	switch filepath.Ext(name) {
+	case ".c", ".h", ".o", ".d", ".mk", ".yaml":
+		return true
+	}
+	return strings.HasPrefix(name, ".") || name == "Makefile"
+}
+
+// programOf is a file as the guest starts it.
+func (p *planFlags) programOf(test, base string, data []byte, s settings.Program) runner.Program {
+	path := vmimage.UserDir + "/" + base
+	var argv []string
+	for _, k := range slices.Sorted(maps.Keys(s.Env)) {
+		argv = append(argv, k+"="+s.Env[k])
+	}
+	if len(argv) > 0 {
+		argv = slices.Insert(argv, 0, "/bin/env")
+	}
+	if !isELF(data) && !strings.HasPrefix(string(data), "#!") {
+		argv = append(argv, "/bin/sh")
+	}
+	limit := defaultTestTimeout
+	if s.Timeout != 0 {
+		limit = time.Duration(s.Timeout)
+	}
+	if p.testTimeout != 0 { // said now
+		limit = p.testTimeout
+	}
+	return runner.Program{Name: test, Argv: append(append(argv, path), s.Args...), Limit: limit, Needs: s.Needs}
+}
+
+// ask puts what the guest must be like and what is run there into the request.
+func (p *planFlags) ask(r *request, g settings.Guest, programs []runner.Program) error {
+	r.Programs, r.Guest = programs, g
+	profile, err := profileOf(r.Profile)
+	if err != nil {
+		return err
+	}
+	for _, x := range programs {
+		for _, n := range x.Needs {
+			if err := runner.CheckNeed(n); err != nil {
+				return usagef("the settings of %s: needs: %v", x.Name, err)
+			}
+		}
+	}
+	total := 0
+	for _, f := range r.Files {
+		total += len(f.Data)
+	}
+	// The guest unpacks them from memory into memory, and wants to run as well.
+	if memory := g.On(profile.Machine).MemoryMiB; total>>20 > memory/4 {
+		return usagef("--program: %d MiB of files are too much for a guest of %d MiB: it needs four times as much (memory: in the settings)", total>>20, memory)
 	}
 	return nil
 }
 
-// compile turns the user's C source into a static program. Warnings are
-// nobody's error: only a failure is shown.
-func (o *options) compile(ctx context.Context, source string) ([]byte, error) {
-	data, cache, err := o.dirs()
-	if err != nil {
-		return nil, err
+// besideNames are the settings files that exist beside a program: FILE.yaml,
+// and for FILE.c and the like also the one without that ending.
+func besideNames(file string) []string {
+	names := []string{file + ".yaml"}
+	if short := strings.TrimSuffix(file, filepath.Ext(file)); short != file && filepath.Base(short) != "" {
+		names = append(names, short+".yaml")
 	}
-	// In the cache and under our pid, so that the next start finds what a kill leaves.
-	dir := filepath.Join(cache, compileDir+strconv.Itoa(os.Getpid()))
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("compile %s: %w", source, err)
-	}
-	defer os.RemoveAll(dir)
-	out := filepath.Join(dir, "program")
-	cmd := leash.Command(ctx, data, append(os.Environ(), "TMPDIR="+dir, "LC_ALL=C"), "gcc", "-O1", "-Wall", "-pthread", "-static", "-o", out, source)
-	msg, err := cmd.CombinedOutput()
-	var exit *exec.ExitError
-	switch {
-	case errors.As(err, &exit) && ctx.Err() == nil:
-		return nil, usagef("--program %s does not compile: %s", source, firstError(string(msg)))
-	case err != nil:
-		return nil, fmt.Errorf("compile %s: %w", source, err)
-	}
-	return os.ReadFile(out)
+	return slices.DeleteFunc(names, func(n string) bool {
+		_, err := os.Stat(n)
+		return errors.Is(err, fs.ErrNotExist)
+	})
 }
 
-func firstError(msg string) string {
-	for line := range strings.Lines(msg) {
-		if strings.Contains(line, "error") || strings.Contains(line, "undefined") {
-			return strings.TrimSpace(line)
-		}
+func settingsBeside(file string) (settings.File, error) {
+	names := besideNames(file)
+	if len(names) == 0 {
+		return settings.File{}, nil
 	}
-	return strings.TrimSpace(msg)
+	if len(names) > 1 {
+		return settings.File{}, usagef("%s and %s are both there; one file has the settings", names[0], names[1])
+	}
+	return readSettings(names[0], settings.ParseFile)
+}
+
+func settingsOf(dir string) (settings.Directory, error) {
+	name := filepath.Join(dir, directorySettings)
+	if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
+		return settings.Directory{}, nil
+	}
+	return readSettings(name, settings.ParseDirectory)
+}
+
+func readSettings[T any](name string, parse func([]byte) (T, error)) (T, error) {
+	var none T
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return none, usagef("%v", err)
+	}
+	s, err := parse(text)
+	if err != nil {
+		return none, usagef("%s: %v", name, err)
+	}
+	return s, nil
 }

@@ -39,6 +39,7 @@ type Program struct {
 	Name  string        // of the test
 	Argv  []string      // paths in the guest
 	Limit time.Duration // how long it may take
+	Needs []string      `json:",omitempty"` // what the guest must have, see CheckNeed
 	// Several says that Argv[0] runs several tests, one after another, if it
 	// gets the further arguments of each.
 	Several bool `json:"-"`
@@ -197,6 +198,9 @@ func (b *Booted) Close() {
 // Run executes p in a fresh guest and judges what was seen.
 func (b *Booted) Run(ctx context.Context, p Program) (kernel.Run, error) {
 	var run kernel.Run
+	if why := lacks(b.Hello, p.Needs); why != "" {
+		return kernel.Run{Test: p.Name, Outcome: kernel.Skip, Reason: why}, nil
+	}
 	for range infraTries {
 		e, err := b.execute(ctx, p)
 		if ctx.Err() != nil {

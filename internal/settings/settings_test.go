@@ -1,0 +1,127 @@
+package settings
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestParseFile(t *testing.T) {
+	got, err := ParseFile([]byte(`# a comment
+args: [-v, "two words", 3]
+env:
+  SIZE: 2M
+needs: [swap, "hugetlb:2097152"]
+timeout: 3m
+cmdline: hugepages=4 nokaslr
+memory: 2G
+swap: 64M
+`))
+	want := File{
+		Program: Program{Args: []string{"-v", "two words", "3"}, Env: map[string]string{"SIZE": "2M"}, Needs: []string{"swap", "hugetlb:2097152"}, Timeout: Duration(3 * time.Minute)},
+		Guest:   Guest{Cmdline: "hugepages=4 nokaslr", Memory: 2048, Swap: 64},
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	for _, empty := range []string{"", "\n", "# nothing\n", "---\n"} {
+		if got, err := ParseFile([]byte(empty)); err != nil || !cmp.Equal(got, File{}) {
+			t.Errorf("%q: %+v, %v", empty, got, err)
+		}
+	}
+}
+
+// What is not understood is refused on one line that says where.
+func TestRefused(t *testing.T) {
+	for _, c := range []struct{ text, want string }{
+		{"args: [x]\ntimeuot: 3s\n", `line 2: unknown field "timeuot"`},
+		{"\n\nprograms: {a: {}}\n", `line 3: unknown field "programs"`},
+		{"timeout: 3s\ntimeout: 4s\n", "line 2: "},
+		{"timeout: soon\n", `line 1: timeout: "soon" is no time between`},
+		{"env: {}\ntimeout: 0s\n", "line 2: timeout: "},
+		{"timeout: 25h\n", "line 1: timeout: "},
+		{"timeout: [1s]\n", "line 1: timeout: "},
+		{"args: x y\n", "line 1: "},
+		{"args: {x: y}\n", "line 1: "},
+		{"- a\n- b\n", "line 1: "},
+		{"just words\n", "line 1: "},
+		{"args: [x\n", "line 1: "},
+		{"\targs: [x]\n", "line 1: "},
+		{"memory: 512\n", `line 1: "512" is no size`},
+		{"memory: 65G\n", "line 1: "},
+		{"memory: -1G\n", "line 1: "},
+		{"memory: 99999999999999999999M\n", "line 1: "},
+		{"memory: 64M\n", "memory: 64 MiB is too little"},
+		{"cmdline: \"a\\nb\"\n", "cmdline: "},
+		{"cmdline: " + strings.Repeat("x", 2000) + "\n", "cmdline: more than 1024 bytes"},
+		{"env: {a-b: x}\n", `env: "a-b" is not a variable's name`},
+		{"env: {A: \"x\\0y\"}\n", "env: A has a NUL byte"},
+		{"args: [\"x\\0y\"]\n", "has a NUL byte"},
+		{strings.Repeat("#", 1<<17), "more than 65536 bytes"},
+	} {
+		_, err := ParseFile([]byte(c.text))
+		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%.40q: %v, want %q", c.text, err, c.want)
+		}
+	}
+}
+
+func TestParseDirectory(t *testing.T) {
+	d, err := ParseDirectory([]byte(`timeout: 2m
+needs: [swap]
+env: {A: "1", B: "2"}
+cmdline: hugepages=4
+programs:
+  plain:
+  special:
+    args: [-x]
+    needs: []
+    env: {B: "3"}
+    timeout: 10
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(d.Programs) != 2 || d.Cmdline != "hugepages=4" {
+		t.Errorf("%+v", d)
+	}
+	if diff := cmp.Diff(Program{Env: map[string]string{"A": "1", "B": "2"}, Needs: []string{"swap"}, Timeout: Duration(2 * time.Minute)}, d.Of("plain")); diff != "" {
+		t.Error(diff)
+	}
+	want := Program{Args: []string{"-x"}, Env: map[string]string{"A": "1", "B": "3"}, Needs: []string{}, Timeout: Duration(10 * time.Second)}
+	if diff := cmp.Diff(want, d.Of("special")); diff != "" {
+		t.Error(diff)
+	}
+	if d.Env["B"] != "2" {
+		t.Error("one program's environment has changed the others'")
+	}
+	for _, c := range []struct{ text, want string }{
+		{"programs:\n  a:\n    memory: 1G\n", `line 3: unknown field "memory"`},
+		{"programs: [a, b]\n", "line 1: "},
+		{"programs: {a: {env: {1x: y}}}\n", "programs: a: env: "},
+	} {
+		if _, err := ParseDirectory([]byte(c.text)); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%q: %v, want %q", c.text, err, c.want)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte("args: [a]\ntimeout: 3s\nprograms: {a: {env: {B: c}}}\n"))
+	f.Add([]byte("a: &a [*a]\n"))
+	f.Add([]byte("memory: !!int 3\nenv: {<<: *x}\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		_, ferr := ParseFile(text)
+		_, derr := ParseDirectory(text)
+		for _, err := range []error{ferr, derr} {
+			if err != nil && strings.Contains(err.Error(), "\n") {
+				t.Errorf("more than a line: %q", err)
+			}
+		}
+	})
+}
