@@ -1,5 +1,5 @@
-# Packages of any Debian suite, for get-linux and get-debian-kernel, which
-# source this file.  Neither root nor a change of the machine's own apt sources
+# Packages of any Debian suite, for get-linux, get-debian-kernel and
+# get-cow-selftest, which source this file.  Neither root nor a change of the machine's own apt sources
 # is needed.  The caller has say, fail and a directory $tmp.
 # shellcheck shell=bash disable=SC2154
 
@@ -54,4 +54,28 @@ debian_download() {
 	local -a options=("${apt_options[@]}")
 	[[ $(id -u) != 0 ]] || options+=(-o APT::Sandbox::User=root)
 	(cd "$tmp" && quietly apt-get "${options[@]}" download "$@")
+}
+
+# debian_source downloads the source of Linux MAJOR.MINOR and prints the path of
+# the package: from a suite that this machine uses, or else from the one where
+# Debian keeps a version that the machine's own release lacks.
+debian_source() {
+	local version=$1 package=linux-source-$1
+	local -a where deb
+	apt_options=()
+	say "downloading $package (about 150 MB)"
+	if ! apt-cache show "$package" >/dev/null 2>&1 || ! debian_download "$package"; then
+		case $version in
+		5.10) where=(debian-security bullseye-security) ;;
+		6.1 | 6.12) where=(debian-security bookworm-security) ;;
+		7.3) where=(debian trixie-backports) ;;
+		*) fail "$package is not in this machine's apt sources, and of other suites only 5.10, 6.1, 6.12 and 7.3 are known; set KBISECT_LINUX to a clone of Linux" ;;
+		esac
+		say "looking for it in ${where[1]}"
+		debian_suite "${where[@]}"
+		debian_download "$package" || fail "cannot download $package from ${where[1]}"
+	fi
+	deb=("$tmp/$package"_*.deb)
+	[[ -f ${deb[0]} ]] || fail "$package was downloaded and is not there"
+	echo "${deb[0]}"
 }
