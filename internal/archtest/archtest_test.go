@@ -27,7 +27,7 @@ var rows = [][]string{
 	{"internal/runner"},
 	{"internal/job"},
 	{"internal/app"},
-	{"cmd/orchestrator", "cmd/guest-agent", "vmimage/mkimage", "tests", "tests/laddertable"},
+	{"cmd/orchestrator", "cmd/guest-agent", "vmimage/mkimage", "tests", "tests/laddertable", "tests/mutants/table"},
 }
 
 // beside are the imports allowed inside a row, each with its reason.
