@@ -12,7 +12,7 @@ BUSYBOX  ?= $(shell command -v busybox)
 GOFILES  := $(shell find cmd internal kconfigs vmimage -name '*.go' -not -name '*_test.go')
 REPRO    := $(wildcard vmimage/reproducers/*.c vmimage/reproducers/*.h vmimage/reproducers/build.sh)
 
-.PHONY: help build deps test unit lint e2e demo versions ladder clean
+.PHONY: help build deps test unit lint e2e demo versions ladder mutants clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -61,6 +61,9 @@ versions: build ## build and boot the profiles on 5.10, 6.1, 6.12 and 7.3 (an ho
 
 ladder: build ## all tests on Debian's kernels from 5.10 on, beside what is predicted (tests/ladder.md)
 	@tests/ladder
+
+mutants: build ## build and test every mutant of 6.1 and 6.12 and print who notices it (hours)
+	@tests/mutants/run
 
 demo: deps build ## the main job: a planted series tested and bisected on a real kernel
 	@tests/demo
