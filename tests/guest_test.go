@@ -16,10 +16,10 @@ func checkProgram(t *testing.T, status int, args ...string) kernel.TestResult {
 	t.Helper()
 	all := append([]string{"check", "--repo", seriesRepo, "--rev", "longterm", "--runs", "2"}, args...)
 	res := decode[kernel.CheckResult](t, status, all...)
-	if len(res.Tests) != 1 {
-		t.Fatalf("%d tests", len(res.Tests))
+	if len(res.Tests) == 0 {
+		t.Fatal("no tests")
 	}
-	return res.Tests[0]
+	return res.Tests[0] // the program's own row, if it has one
 }
 
 // What a guest does to itself or to us ends as the right outcome, and the
