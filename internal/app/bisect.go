@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -13,7 +12,6 @@ import (
 	"github.com/kernel-bisect/kbisect/internal/gitrepo"
 	"github.com/kernel-bisect/kbisect/internal/history"
 	"github.com/kernel-bisect/kbisect/internal/kernel"
-	"github.com/kernel-bisect/kbisect/internal/store"
 )
 
 // maxCandidates bounds the range of a bisection: ancestor sets take n*n/8
@@ -169,26 +167,14 @@ func (o *options) runBisect(ctx context.Context, ws *workspace, id string, req r
 		Schema: "kbisect/bisect/v1", ID: id, Status: kernel.NoConclusion, Profile: b.profile.Name, Test: programs[0].Name,
 		Good: good, Bad: commits[len(commits)-1], Host: b.host, Command: req.Command, Started: b.started,
 	}
-	jobErr := b.lab.Bisect(ctx, good, graph, bisect.NewHalving(graph, req.Confidence), programs[0], res, func() {
-		res.Seconds = time.Since(b.started).Seconds()
-		_ = b.save(ctx, store.Running, res)
+	// Half a search has no answer to show, and Status says how the search ended.
+	ended := func(string) bool { return false }
+	err = o.carryOut(ctx, b, growing{res, &res.Seconds, ended}, func(update func()) error {
+		return b.lab.Bisect(ctx, good, graph, bisect.NewHalving(graph, req.Confidence), programs[0], res, update)
 	})
-	res.Seconds = time.Since(b.started).Seconds()
-	status := store.Done
-	if jobErr != nil {
-		status = store.Interrupted
-	}
-	if err := b.save(ctx, status, res); err != nil {
+	if err != nil {
 		return err
 	}
-	b.close() // the progress line must not stand in the report
-	if jobErr != nil {
-		return b.interrupted(ctx, jobErr)
-	}
-	if err := o.emit(res); err != nil {
-		return err
-	}
-	o.sayReport(id)
 	if res.Status != kernel.Found {
 		return statusError(exitNoConclusion)
 	}

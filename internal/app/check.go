@@ -14,6 +14,7 @@ import (
 	"github.com/kernel-bisect/kbisect/internal/gitrepo"
 	"github.com/kernel-bisect/kbisect/internal/job"
 	"github.com/kernel-bisect/kbisect/internal/kernel"
+	"github.com/kernel-bisect/kbisect/internal/store"
 )
 
 func newCheck(o *options) *cobra.Command {
@@ -176,9 +177,9 @@ func (o *options) runCheck(ctx context.Context, p planFlags, s subjectFlags) (*k
 		k = &ready[0].kernel
 	}
 	res, err := b.check(ctx, k, commit, plan)
-	status := "done"
+	status := store.Done
 	if err != nil {
-		status = "interrupted"
+		status = store.Interrupted
 	}
 	if serr := b.save(ctx, status, res); err == nil {
 		err = serr

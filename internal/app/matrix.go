@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"time"
 
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 	"github.com/kernel-bisect/kbisect/internal/store"
@@ -45,28 +44,16 @@ func (o *options) runMatrix(ctx context.Context, p planFlags, s subjectFlags) er
 	}
 	defer b.close()
 	res := &kernel.MatrixResult{Schema: "kbisect/matrix/v1", ID: id, Status: store.Interrupted, Profile: b.profile.Name, Host: b.host, Command: req.Command, Started: b.started}
-	jobErr := b.lab.Matrix(ctx, kernels, plan, res, func() {
-		res.Seconds = time.Since(b.started).Seconds()
-		_ = b.save(ctx, store.Running, res)
+	ended := func(status string) bool {
+		res.Status = status
+		return len(res.Kernels[0].Tests) > 0
+	}
+	err = o.carryOut(ctx, b, growing{res, &res.Seconds, ended}, func(update func()) error {
+		return b.lab.Matrix(ctx, kernels, plan, res, update)
 	})
-	if jobErr == nil {
-		res.Status = store.Done
-	}
-	res.Seconds = time.Since(b.started).Seconds()
-	if err := b.save(ctx, res.Status, res); err != nil {
+	if err != nil {
 		return err
 	}
-	b.close() // the progress line must not stand in the report
-	if jobErr != nil {
-		if len(res.Kernels[0].Tests) > 0 {
-			_ = o.emit(res) // what there is
-		}
-		return b.interrupted(ctx, jobErr)
-	}
-	if err := o.emit(res); err != nil {
-		return err
-	}
-	o.sayReport(id)
 	return matrixStatus(res)
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -197,28 +196,16 @@ func (o *options) runSeries(ctx context.Context, ws *workspace, id string, req r
 	}
 	defer b.close()
 	res := &kernel.SeriesResult{Schema: "kbisect/series/v1", ID: id, Status: store.Interrupted, Profile: b.profile.Name, Host: b.host, Command: req.Command, Started: b.started}
-	jobErr := b.lab.Series(ctx, base, commits, plan, res, func() {
-		res.Seconds = time.Since(b.started).Seconds()
-		_ = b.save(ctx, store.Running, res)
+	ended := func(status string) bool {
+		res.Status = status
+		return res.BaseRow != nil && ctx.Err() != nil
+	}
+	err = o.carryOut(ctx, b, growing{res, &res.Seconds, ended}, func(update func()) error {
+		return b.lab.Series(ctx, base, commits, plan, res, update)
 	})
-	if jobErr == nil {
-		res.Status = store.Done
-	}
-	res.Seconds = time.Since(b.started).Seconds()
-	if err := b.save(ctx, res.Status, res); err != nil {
+	if err != nil {
 		return err
 	}
-	b.close() // the progress line must not stand in the report
-	if jobErr != nil {
-		if res.BaseRow != nil && ctx.Err() != nil {
-			_ = o.emit(res) // what there is
-		}
-		return b.interrupted(ctx, jobErr)
-	}
-	if err := o.emit(res); err != nil {
-		return err
-	}
-	o.sayReport(id)
 	return seriesStatus(res)
 }
 
