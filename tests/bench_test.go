@@ -141,7 +141,8 @@ func benchRun(b *testing.B, noFork bool) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	lab := &runner.Lab{Owner: home, QEMU: qemuPath(b), Accel: accel, Image: writeFile(b, "image.cpio", initrd), Limits: guest.DefaultLimits, Log: zap.NewNop(), NoFork: noFork}
+	lab := &runner.Lab{Owner: home, QEMU: qemuPath(b), Accel: accel, Image: writeFile(b, "image.cpio", initrd), Limits: guest.DefaultLimits, Log: zap.NewNop(), NoFork: noFork,
+		Waiting: []string{vmimage.ReproducerPath, vmimage.ReproducerWaits}}
 	booted, boot, err := lab.Boot(context.Background(), kernel.Kernel{Image: image}, kconfigs.Profiles()[0].Machine)
 	if err != nil || booted == nil {
 		b.Fatal(err, boot.Reason)

@@ -27,9 +27,12 @@ var embedded embed.FS
 
 // Paths in the guest.
 const (
-	ReproducerPath = "/bin/repro" // the multi-call binary; argument: a test's name
-	UserDir        = "/user"      // what a user brought, see Append
-	ModulesDir     = "/modules"   // what the kernel needs loaded, see PackModules
+	ReproducerPath = "/bin/repro" // the multi-call binary; arguments: names of tests
+	// ReproducerWaits is its argument for names that come later, as
+	// agentproto.Prepare has it.
+	ReproducerWaits = "--wait"
+	UserDir         = "/user"    // what a user brought, see Append
+	ModulesDir      = "/modules" // what the kernel needs loaded, see PackModules
 )
 
 // ErrNotBuilt says that the binary was compiled without a guest image.

@@ -61,6 +61,7 @@ func run() error {
 func serve(p port) error {
 	r := agentproto.NewReader(p)
 	send := func(m agentproto.Message) error { return agentproto.Encode(p, m) }
+	var programs launcher
 	for {
 		m, err := r.Next()
 		switch {
@@ -71,11 +72,15 @@ func serve(p port) error {
 		}
 		var res agentproto.Result
 		switch m.Type {
+		case agentproto.TypePrepare:
+			if err := programs.prepare(m.Prepare.Argv); err != nil {
+				res = agentproto.Result{Exit: -1, Error: err.Error()}
+			}
 		case agentproto.TypeWake:
 			res = wake(*m.Wake, m.ID)
 		case agentproto.TypeRun:
 			mark(agentproto.BeginMark + m.ID)
-			res = execute(*m.Run, m.ID, send)
+			res = programs.execute(*m.Run, m.ID, send)
 			mark(agentproto.EndMark + m.ID)
 		default:
 			continue

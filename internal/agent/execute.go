@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"syscall"
 	"time"
 	"unsafe"
 
@@ -28,8 +27,8 @@ const drainFor = 500 * time.Millisecond
 // starts with an empty translation cache, every block of code it reaches is
 // translated anew at about 8 µs, and of 20,000 blocks a third were the Go
 // runtime's (QEMU's log in_asm, 2026-11).
-func execute(r agentproto.Run, id string, send func(agentproto.Message) error) agentproto.Result {
-	c, err := start(r.Argv)
+func (l *launcher) execute(r agentproto.Run, id string, send func(agentproto.Message) error) agentproto.Result {
+	c, err := l.launch(r.Argv)
 	if err != nil {
 		return agentproto.Result{Exit: -1, Error: "start the test: " + err.Error()}
 	}
@@ -54,49 +53,6 @@ func execute(r agentproto.Run, id string, send func(agentproto.Message) error) a
 		res.Exit = st.ExitStatus()
 	}
 	return res
-}
-
-// child is a started test, the leader of its own process group.
-type child struct {
-	pid, pidfd int
-	output     int // reading end of the pipe that is its stdout and stderr
-}
-
-func start(argv []string) (*child, error) {
-	null, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer unix.Close(null)
-	var pipe [2]int
-	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
-		return nil, err
-	}
-	defer unix.Close(pipe[1])
-	c := &child{output: pipe[0]}
-	c.pid, err = syscall.ForkExec(argv[0], argv, &syscall.ProcAttr{
-		Dir:   "/tmp",
-		Env:   []string{"PATH=/bin:/user", "HOME=/tmp", "TERM=dumb"},
-		Files: []uintptr{uintptr(null), uintptr(pipe[1]), uintptr(pipe[1])},
-		Sys:   &syscall.SysProcAttr{Setpgid: true, PidFD: &c.pidfd},
-	})
-	if err != nil {
-		_ = unix.Close(c.output)
-		return nil, fmt.Errorf("%s: %w", argv[0], err)
-	}
-	if c.pidfd < 0 { // before Linux 5.3
-		c.kill()
-		c.close()
-		return nil, errors.New("this kernel has no pidfd")
-	}
-	return c, nil
-}
-
-func (c *child) kill() { _ = unix.Kill(-c.pid, unix.SIGKILL) }
-
-func (c *child) close() {
-	_ = unix.Close(c.output)
-	_ = unix.Close(c.pidfd)
 }
 
 // watch passes output on until the child is dead, kills it at the deadline, and

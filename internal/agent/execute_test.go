@@ -71,7 +71,7 @@ func TestExecute(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Setenv("HOME", "/somewhere") // the agent's own environment does not matter
 			h := &host{}
-			got := execute(c.run, "id", h.send)
+			got := new(launcher).execute(c.run, "id", h.send)
 			got.WallMS = 0
 			if got != c.want {
 				t.Errorf("%+v, want %+v", got, c.want)
@@ -85,7 +85,7 @@ func TestExecute(t *testing.T) {
 
 func TestExecuteWhatIsNotThere(t *testing.T) {
 	h := &host{}
-	got := execute(agentproto.Run{Argv: []string{"/nowhere/test"}, TimeoutMS: 60_000}, "id", h.send)
+	got := new(launcher).execute(agentproto.Run{Argv: []string{"/nowhere/test"}, TimeoutMS: 60_000}, "id", h.send)
 	if got.Exit != -1 || !strings.HasPrefix(got.Error, "start the test: ") || len(h.got) != 0 {
 		t.Errorf("%+v, %d messages", got, len(h.got))
 	}
@@ -114,7 +114,7 @@ func TestTimeLimitKillsTheGroup(t *testing.T) {
 	r := shell("sleep 1000 & echo $!; wait")
 	r.TimeoutMS = 300
 	h := &host{}
-	got := execute(r, "id", h.send)
+	got := new(launcher).execute(r, "id", h.send)
 	if !got.TimedOut || got.Exit != -1 || got.Signal != "SIGKILL" || got.Error != "" {
 		t.Errorf("%+v", got)
 	}
@@ -126,7 +126,7 @@ func TestTimeLimitKillsTheGroup(t *testing.T) {
 func TestForgottenChildren(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	h := &host{}
-	got := execute(shell("sleep 1000 & echo $!; exit 3"), "id", h.send)
+	got := new(launcher).execute(shell("sleep 1000 & echo $!; exit 3"), "id", h.send)
 	if got.Exit != 3 || got.TimedOut || got.Error != "" {
 		t.Errorf("%+v", got)
 	}
@@ -146,7 +146,7 @@ func TestHeartbeat(t *testing.T) {
 	defer f.Close()
 	h := &host{}
 	h.beat = func() { _, _ = f.WriteString("go on\n") }
-	got := execute(shell("read line <"+fifo+"; echo $line"), "id", h.send) // ends because of a heartbeat
+	got := new(launcher).execute(shell("read line <"+fifo+"; echo $line"), "id", h.send) // ends because of a heartbeat
 	if got.Exit != 0 || got.TimedOut || h.output(t, "id") != "go on\n" {
 		t.Errorf("%+v, %q", got, h.output(t, "id"))
 	}
@@ -201,7 +201,7 @@ func TestOutput(t *testing.T) {
 
 func TestMuchOutputArrivesWhole(t *testing.T) {
 	h := &host{}
-	got := execute(shell("i=0; while [ $i -lt 20000 ]; do echo $i; i=$((i+1)); done"), "id", h.send)
+	got := new(launcher).execute(shell("i=0; while [ $i -lt 20000 ]; do echo $i; i=$((i+1)); done"), "id", h.send)
 	var want strings.Builder
 	for i := range 20000 {
 		fmt.Fprintln(&want, i)
@@ -215,7 +215,7 @@ func TestMuchOutputArrivesWhole(t *testing.T) {
 // must not hold up the result for long.
 func TestOutputHeldOpen(t *testing.T) {
 	h := &host{}
-	got := execute(shell("setsid sleep 1000 & echo $!"), "id", h.send)
+	got := new(launcher).execute(shell("setsid sleep 1000 & echo $!"), "id", h.send)
 	if got.Exit != 0 || got.Error != "" {
 		t.Errorf("%+v", got)
 	}

@@ -44,10 +44,11 @@ const (
 // Type names a message.
 type Type string
 
-// The messages. Hello, Output, Heartbeat and Result come from the guest, Wake and
-// Run from the host; both are answered by a Result.
+// The messages. Hello, Output, Heartbeat and Result come from the guest; Prepare,
+// Wake and Run from the host, and each is answered by a Result.
 const (
 	TypeHello     Type = "hello"
+	TypePrepare   Type = "prepare"
 	TypeWake      Type = "wake"
 	TypeRun       Type = "run"
 	TypeOutput    Type = "output"
@@ -57,14 +58,15 @@ const (
 
 // Message is one line on the channel. Exactly the member that Type names is set.
 type Message struct {
-	V      int     `json:"v"`
-	Type   Type    `json:"type"`
-	ID     string  `json:"id,omitempty"` // of the wake or run; empty in hello
-	Hello  *Hello  `json:"hello,omitempty"`
-	Wake   *Wake   `json:"wake,omitempty"`
-	Run    *Run    `json:"run,omitempty"`
-	Output []byte  `json:"output,omitempty"`
-	Result *Result `json:"result,omitempty"`
+	V       int      `json:"v"`
+	Type    Type     `json:"type"`
+	ID      string   `json:"id,omitempty"` // of what the host asked for; empty in hello
+	Hello   *Hello   `json:"hello,omitempty"`
+	Prepare *Prepare `json:"prepare,omitempty"`
+	Wake    *Wake    `json:"wake,omitempty"`
+	Run     *Run     `json:"run,omitempty"`
+	Output  []byte   `json:"output,omitempty"`
+	Result  *Result  `json:"result,omitempty"`
 }
 
 // Hello tells what the guest really has, after the agent has set it up.
@@ -78,6 +80,13 @@ type Hello struct {
 	HugetlbSizes []int64  `json:"hugetlb"`   // bytes, sizes with at least one page reserved
 	Features     []string `json:"features"`  // e.g. gup_test, io_uring, soft_dirty
 	Problems     []string `json:"problems"`  // what the agent could not set up
+}
+
+// Prepare asks the agent to start a program that takes its arguments, each ended
+// by a NUL, from standard input. The first run of Argv[0] uses that process
+// instead of a new one. Meant for a guest that forks are to be made of.
+type Prepare struct {
+	Argv []string `json:"argv"`
 }
 
 // Wake is the first message to a guest that was forked from a snapshot.
@@ -177,6 +186,8 @@ func (m Message) check() error {
 	switch m.Type {
 	case TypeHello:
 		ok = m.Hello != nil
+	case TypePrepare:
+		ok = m.Prepare != nil && len(m.Prepare.Argv) > 0 && m.ID != ""
 	case TypeRun:
 		ok = m.Run != nil && len(m.Run.Argv) > 0 && m.ID != ""
 	case TypeWake:

@@ -100,6 +100,9 @@ func (o *options) newBench(ctx context.Context, ws *workspace, id string, req re
 	b.bar = o.newProgress()
 	b.host = kernel.Host{CPUs: runtime.NumCPU(), QEMU: accel.QEMU, Accelerator: accel.Accel, Compiler: kbuild.Compiler(ctx), Guest: digest}
 	lab := &runner.Lab{Owner: ws.data, QEMU: qemuPath, Accel: accel.Accel, Image: image, Limits: guest.DefaultLimits, Log: b.log, NoFork: req.BootPerRun}
+	if len(req.Programs) == 0 { // else they have the guest to themselves
+		lab.Waiting = []string{vmimage.ReproducerPath, vmimage.ReproducerWaits}
+	}
 	b.lab = &job.Lab{
 		Job: id, Record: ws.store, Fresh: req.Fresh, Notify: b.bar.notify,
 		Setting: setting(b.profile.Machine, accel, digest),

@@ -144,23 +144,48 @@ func (s *Session) Hello(ctx context.Context) (agentproto.Hello, error) {
 	}
 }
 
+// Prepare has the guest start a program that waits for its arguments
+// (agentproto.Prepare), for the sake of the guests that will be forked from it. A
+// guest that cannot is an error that spoils nothing: its runs take longer.
+func (s *Session) Prepare(ctx context.Context, argv []string) error {
+	said, err := s.ask(ctx, agentproto.Message{Type: agentproto.TypePrepare, Prepare: &agentproto.Prepare{Argv: argv}})
+	switch {
+	case err != nil:
+		return err
+	case said == nil:
+		return fmt.Errorf("prepare %s: no answer", argv[0])
+	case said.Error != "":
+		return fmt.Errorf("prepare %s: the guest says: %.200q", argv[0], said.Error)
+	}
+	return nil
+}
+
 // Wake makes a guest that was just forked different from its siblings and
 // returns when it has answered, so that the run to come does not pay for the
 // way from restore to agent: under TCG a forked guest translates all code anew,
 // and what it reaches on that way is a third of what a short test reaches. A
 // guest that does not answer is no error: the run will show what ails it.
 func (s *Session) Wake(ctx context.Context) error {
-	id, err := drawID()
-	if err != nil {
-		return err
-	}
 	entropy := make([]byte, 32)
 	if _, err := rand.Read(entropy); err != nil {
 		return fmt.Errorf("randomness: %w", err)
 	}
+	said, err := s.ask(ctx, agentproto.Message{Type: agentproto.TypeWake, Wake: &agentproto.Wake{Entropy: entropy}})
+	if err == nil && said != nil && said.Error != "" {
+		return fmt.Errorf("wake a forked guest: it says: %.200q", said.Error)
+	}
+	return err
+}
+
+// ask sends m and waits for its result, which is nil if the guest gives none.
+func (s *Session) ask(ctx context.Context, m agentproto.Message) (*agentproto.Result, error) {
+	var err error
+	if m.ID, err = drawID(); err != nil {
+		return nil, err
+	}
 	_ = s.m.Agent.SetWriteDeadline(time.Now().Add(s.limits.Silence))
-	if agentproto.Encode(s.m.Agent, agentproto.Message{Type: agentproto.TypeWake, ID: id, Wake: &agentproto.Wake{Entropy: entropy}}) != nil {
-		return nil
+	if agentproto.Encode(s.m.Agent, m) != nil {
+		return nil, nil
 	}
 	timer := time.NewTimer(s.limits.Silence)
 	defer timer.Stop()
@@ -170,19 +195,16 @@ func (s *Session) Wake(ctx context.Context) error {
 			switch {
 			case errors.Is(in.err, agentproto.ErrGarbage):
 			case in.err != nil:
-				return nil
-			case in.msg.Type == agentproto.TypeResult && in.msg.ID == id:
-				if e := in.msg.Result.Error; e != "" {
-					return fmt.Errorf("wake a forked guest: it says: %.200q", e)
-				}
-				return nil
+				return nil, nil
+			case in.msg.Type == agentproto.TypeResult && in.msg.ID == m.ID:
+				return in.msg.Result, nil
 			}
 		case <-s.m.Exited:
-			return nil
+			return nil, nil
 		case <-timer.C:
-			return nil
+			return nil, nil
 		case <-ctx.Done():
-			return ctx.Err()
+			return nil, ctx.Err()
 		}
 	}
 }

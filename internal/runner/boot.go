@@ -24,12 +24,15 @@ import (
 
 // Lab boots kernels and runs programs in guests.
 type Lab struct {
-	Owner  string // data directory
-	QEMU   string // path of the emulator
-	Accel  string
-	Image  string // path of the initramfs, for kernels that bring no other
-	Limits guest.Limits
-	Log    *zap.Logger
+	Owner string // data directory
+	QEMU  string // path of the emulator
+	Accel string
+	Image string // path of the initramfs, for kernels that bring no other
+	// Waiting is a program of the image that waits for its arguments, as
+	// agentproto.Prepare describes it. Forked guests find it started.
+	Waiting []string
+	Limits  guest.Limits
+	Log     *zap.Logger
 	// NoFork boots a guest for every run instead of forking it from a snapshot.
 	NoFork bool
 }
@@ -149,6 +152,13 @@ func (b *Booted) start(ctx context.Context, k kernel.Kernel) (kernel.Boot, error
 	}
 	if b.opts.RAM == nil {
 		return boot, nil
+	}
+	if len(b.lab.Waiting) > 0 {
+		if err := s.Prepare(ctx, b.lab.Waiting); ctx.Err() != nil {
+			return boot, ctx.Err()
+		} else if err != nil {
+			b.lab.Log.Warn("every run will start its program anew", zap.Error(err))
+		}
 	}
 	if b.snapshot, err = vm.Snapshot(); err != nil {
 		b.lab.Log.Warn("no snapshot, every run boots a guest of its own", zap.Error(err))

@@ -2,6 +2,8 @@
  * repro --list     the tests, as JSON
  * repro TEST       runs it and prints KTAP
  * repro TEST...    runs them one after another, each in a process of its own
+ * repro --wait     the same, with the names of the tests from standard input,
+ *                  each ended by a NUL; writes a NUL when it begins to wait
  *
  * The exit codes are those of enum exit_code; several tests are 1 if any of
  * them failed, else 3 if any could not find out, else 0.
@@ -251,7 +253,6 @@ static int run_as(const struct test *test, const char *number,
 	/* A group, to be killed as one; itself it dies with the runner. */
 	if (setpgid(0, 0))
 		return EXIT_NO_VERDICT;
-	ktap_start(0);
 	ktap_test(atoi(number), test->name);
 	run(test, patience(test));
 }
@@ -273,19 +274,45 @@ static int run_all(const struct test *tests, unsigned int count)
 	return worst;
 }
 
+/*
+ * Returns the names from standard input and how many there are; waits for its
+ * end.  A guest forked while this process waits here has its start behind it:
+ * loading a program is most of what a short test costs.
+ */
+static char **await_names(unsigned int *count)
+{
+	static char text[1 << 17], *names[1 << 11];
+	size_t length = 0;
+	ssize_t got;
+
+	/* Says that it waits now. */
+	if (write(STDOUT_FILENO, "", 1) != 1)
+		bail_out("write");
+	while ((got = read(STDIN_FILENO, text + length,
+			   sizeof(text) - 1 - length)) > 0)
+		length += got;
+	if (got < 0)
+		bail_out("read the names of tests");
+	*count = 0;
+	for (size_t at = 0; at < length; at += strlen(text + at) + 1) {
+		if (*count == sizeof(names) / sizeof(names[0]))
+			return NULL;
+		names[(*count)++] = text + at;
+	}
+	return *count ? names : NULL;
+}
+
 int main(int argc, char **argv)
 {
 	unsigned int count = argc - 1;
+	char **names = argv + 1;
 	struct test *tests;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	if (argc < 2) {
-		fprintf(stderr, "usage: repro --list | repro TEST...\n");
-		return EXIT_USAGE;
-	}
 	if (argc == 2 && !strcmp(argv[1], "--list"))
 		return list_tests();
 
+	verdict_init();
 	if (argc == 5 && !strcmp(argv[1], "--as")) {
 		struct test test;
 
@@ -293,12 +320,18 @@ int main(int argc, char **argv)
 			return EXIT_USAGE;
 		return run_as(&test, argv[2], argv[3]);
 	}
+	if (argc == 2 && !strcmp(argv[1], "--wait"))
+		names = await_names(&count);
+	if (!names || !count) {
+		fprintf(stderr, "usage: repro --list | repro --wait | repro TEST...\n");
+		return EXIT_USAGE;
+	}
 	tests = calloc(count, sizeof(*tests));
 	if (!tests)
 		return EXIT_BAIL_OUT;
 	for (unsigned int i = 0; i < count; i++)
-		if (!find_test(argv[i + 1], &tests[i])) {
-			fprintf(stderr, "repro: no test named %s\n", argv[i + 1]);
+		if (!find_test(names[i], &tests[i])) {
+			fprintf(stderr, "repro: no test named %s\n", names[i]);
 			return EXIT_USAGE;
 		}
 	ktap_start(count);

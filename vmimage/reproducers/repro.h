@@ -227,7 +227,9 @@ enum exit_code {
 
 #define PRINTF_LIKE __attribute__((format(printf, 1, 2)))
 
-/* Starts a document of that many tests; of none if another process did. */
+/* Before anything else here, and before a child is forked. */
+void verdict_init(void);
+/* Starts a document of that many tests, unless another process did. */
 void ktap_start(unsigned int tests);
 /*
  * The verdict that follows is of this test.  Only the first one of a test is
