@@ -59,11 +59,9 @@ func checkMutant(t *testing.T, name string, expected [][]string, killed map[stri
 		}
 		return
 	}
-	// A hang costs its whole time limit: one test of such a mutant is enough.
-	hangs := expected[0][2] == "hang"
-	if hangs {
-		expected = expected[:1]
-		args = append(args, "--test", expected[0][1])
+	if expected[0][2] == "hang" {
+		checkHang(t, expected[0][1], args)
+		return
 	}
 	res := decode[kernel.CheckResult](t, 1, args...)
 	got := map[string]kernel.TestResult{}
@@ -84,5 +82,18 @@ func checkMutant(t *testing.T, name string, expected [][]string, killed map[stri
 		if kind == "fail" {
 			killed[strings.Split(e[1], "/")[1]] = true
 		}
+	}
+}
+
+// checkHang has one test hang, with a shorter time limit than it has of itself:
+// a hang costs all of it, and twice.
+func checkHang(t *testing.T, name string, args []string) {
+	script := writeFile(t, "hang.sh", []byte("exec /bin/repro "+name+"\n"))
+	if err := os.WriteFile(strings.TrimSuffix(script, ".sh")+".yaml", []byte("timeout: 10s\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	res := decode[kernel.CheckResult](t, 1, append(args, "--script", script)...)
+	if tr := res.Tests[0]; tr.Verdict != kernel.Bad || tr.Signature.Kind != "hang" {
+		t.Errorf("%s: %s %v (%s), want a hang", name, tr.Verdict, tr.Signature, tr.Reason)
 	}
 }
