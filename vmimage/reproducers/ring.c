@@ -58,12 +58,17 @@ struct ring *ring_open(void)
 	return ring;
 }
 
-void ring_register_buffer(struct ring *ring, void *addr, size_t size)
+bool ring_try_buffer(struct ring *ring, void *addr, size_t size)
 {
 	struct iovec iov = { .iov_base = addr, .iov_len = size };
 
-	if (syscall(SYS_io_uring_register, ring->fd, IORING_REGISTER_BUFFERS,
-		    &iov, 1))
+	return !syscall(SYS_io_uring_register, ring->fd,
+			IORING_REGISTER_BUFFERS, &iov, 1);
+}
+
+void ring_register_buffer(struct ring *ring, void *addr, size_t size)
+{
+	if (!ring_try_buffer(ring, addr, size))
 		skip("io_uring does not register a buffer: %s",
 		     strerror(errno));
 }

@@ -2,13 +2,16 @@
 #ifndef RING_H
 #define RING_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct ring;
 
 /* Skips where there is no io_uring. */
 struct ring *ring_open(void);
-/* The buffer is pinned until it is unregistered.  Skips if that is refused. */
+/* Pins the buffer until it is unregistered; false, with errno, if refused. */
+bool ring_try_buffer(struct ring *ring, void *addr, size_t size);
+/* Likewise; skips if that is refused. */
 void ring_register_buffer(struct ring *ring, void *addr, size_t size);
 void ring_unregister_buffers(struct ring *ring);
 /* Reads the buffer through the pin: writes it to a file and reads that. */
