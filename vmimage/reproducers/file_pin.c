@@ -13,12 +13,16 @@
 #include "pin.h"
 #include "repro.h"
 
+/* Of other files the kernel may refuse it. */
+#define IN_MEMORY (FORM_BIT(MEMFD) | FORM_BIT(TMPFILE) | FORM_BIT(MEMFD_HUGETLB))
+
 static void pin_shared(struct region *region, const struct repro_case *self)
 {
 	struct pin pin = pin_open(self->pin, region);
 	struct region shared = *region;
 
 	shared.addr = region->other;
+	pin.must_be_granted = true;
 	pin_take(&pin, &shared);
 	region_fill(&shared, AFTER_FORK);
 	pin_expect_write(&pin, &shared);
@@ -30,6 +34,7 @@ static void pin_private(struct region *region, const struct repro_case *self)
 {
 	struct pin pin = pin_open(self->pin, region);
 
+	pin.must_be_granted = region_in(region, IN_MEMORY);
 	pin_take(&pin, region);
 	region_fill(region, AFTER_FORK);
 	pin_expect_write(&pin, region);
@@ -109,7 +114,6 @@ static void fork_referred(struct region *region, const struct repro_case *self)
 }
 
 #define ALLOWED "tools/testing/selftests/mm/gup_longterm.c; commits 8ac268436e6d and a6e79df92e4a (6.5) forbid it for other files"
-#define IN_MEMORY (FORM_BIT(MEMFD) | FORM_BIT(TMPFILE) | FORM_BIT(MEMFD_HUGETLB))
 #define FILE_PIN(case_name, what, which, need, function, which_forms) { \
 	.name = "file-pin-" case_name, \
 	.description = what " is allowed and follows the process's writes", \

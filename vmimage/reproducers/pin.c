@@ -1,4 +1,6 @@
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "pin.h"
 #include "repro.h"
@@ -22,6 +24,16 @@ struct pin pin_open(const struct pin_user *user, const struct region *region)
 void pin_take(struct pin *pin, const struct region *region)
 {
 	pin->user->take(pin, region);
+}
+
+void pin_refused(const struct pin *pin)
+{
+	/* Having no memory for it is not a refusal. */
+	if (!pin->must_be_granted || errno == ENOMEM)
+		return;
+	diagnostic("%s: expected to be granted, saw it refused: %s",
+		   pin->user->name, strerror(errno));
+	fail();
 }
 
 void pin_expect_write(struct pin *pin, const struct region *region)

@@ -5,6 +5,7 @@
 #ifndef PIN_H
 #define PIN_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct region;
@@ -12,6 +13,7 @@ struct region;
 struct pin {
 	const struct pin_user *user;
 	size_t size;	/* of what is pinned: the beginning of the region */
+	bool must_be_granted;	/* pin_refused() is then the verdict */
 	/* The user's own: */
 	int fd;
 	void *addr;
@@ -46,6 +48,11 @@ extern const struct pin_user vfio_ro;
  */
 struct pin pin_open(const struct pin_user *user, const struct region *region);
 void pin_take(struct pin *pin, const struct region *region);
+/*
+ * For users whose take() the kernel has just refused, with the reason in errno:
+ * fails where it must not.
+ */
+void pin_refused(const struct pin *pin);
 /* Fails unless the pin shows AFTER_FORK, which was written to the region. */
 void pin_expect_write(struct pin *pin, const struct region *region);
 void pin_release(struct pin *pin);

@@ -36,8 +36,10 @@ static void start(struct pin *pin, const struct region *region, __u32 flags)
 		.flags = flags,
 	};
 
-	if (ioctl(pin->fd, PIN_LONGTERM_TEST_START, &request))
-		bail_out("ioctl PIN_LONGTERM_TEST_START");
+	if (!ioctl(pin->fd, PIN_LONGTERM_TEST_START, &request))
+		return;
+	pin_refused(pin);
+	bail_out("ioctl PIN_LONGTERM_TEST_START");
 }
 
 static void start_ro(struct pin *pin, const struct region *region)

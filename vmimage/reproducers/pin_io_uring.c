@@ -2,6 +2,9 @@
  * A fixed buffer of io_uring is pinned for long and for writing, whatever it
  * is used for.  Unprivileged users have it, unlike gup_test.
  */
+#include <errno.h>
+#include <string.h>
+
 #include "pin.h"
 #include "repro.h"
 #include "ring.h"
@@ -14,7 +17,10 @@ static void open_ring(struct pin *pin)
 static void register_buffer(struct pin *pin, const struct region *region)
 {
 	pin->addr = region->addr;
-	ring_register_buffer(pin->data, pin->addr, pin->size);
+	if (ring_try_buffer(pin->data, pin->addr, pin->size))
+		return;
+	pin_refused(pin);
+	skip("io_uring does not register a buffer: %s", strerror(errno));
 }
 
 static void read_back(struct pin *pin, unsigned char *bytes)
