@@ -188,6 +188,30 @@ static pid_t start_apart(const char *name, unsigned int number)
 	return pid;
 }
 
+/*
+ * Of many tests one that hangs must not cost a minute: on a broken kernel there
+ * may be more of them.  Milliseconds are usual, but for pages of 1 GiB, which
+ * an emulated CPU takes seconds to clear.
+ */
+#define ONE_OF_MANY_SECONDS 20
+
+static unsigned int patience(const struct test *test)
+{
+	if (test->the_case->race_seconds || test->memory->size >> 30)
+		return time_limit(test->the_case) - 5;
+	return ONE_OF_MANY_SECONDS;
+}
+
+static pid_t apart;	/* the test that runs now */
+
+/* It does not end by itself: it loops where only SIGKILL gets it out. */
+static void kill_apart(int signal)
+{
+	(void)signal;
+	kill(-apart, SIGKILL);
+	kill(apart, SIGKILL);
+}
+
 /* Returns its exit code; it has then left nothing behind. */
 static int run_apart(const struct test *test, unsigned int number)
 {
@@ -200,9 +224,13 @@ static int run_apart(const struct test *test, unsigned int number)
 	pid = start_apart(test->name, number);
 	if (pid < 0)
 		bail_out("vfork");
+	apart = pid;
+	signal(SIGALRM, kill_apart);
+	alarm(patience(test) + 5);
 	while (waitpid(pid, &status, 0) < 0)
 		if (errno != EINTR)
 			bail_out("waitpid");
+	alarm(0);
 	/*
 	 * What it forked dies with it (peer.c), unless it is too broken to have
 	 * asked for that.  It is ours then, as the subreaper.
@@ -228,20 +256,6 @@ static int run_apart(const struct test *test, unsigned int number)
 		 WEXITSTATUS(status));
 	ktap_error(reason);
 	return EXIT_BAIL_OUT;
-}
-
-/*
- * Of many tests one that hangs must not cost a minute: on a broken kernel there
- * may be more of them.  Milliseconds are usual, but for pages of 1 GiB, which
- * an emulated CPU takes seconds to clear.
- */
-#define ONE_OF_MANY_SECONDS 20
-
-static unsigned int patience(const struct test *test)
-{
-	if (test->the_case->race_seconds || test->memory->size >> 30)
-		return time_limit(test->the_case) - 5;
-	return ONE_OF_MANY_SECONDS;
 }
 
 /* What start_apart() started */
