@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -99,6 +100,26 @@ func TestStepStatus(t *testing.T) {
 	} {
 		if got := stepStatus(c.tests); got != c.want {
 			t.Errorf("%v: %d, want %d", c.tests, got, c.want)
+		}
+	}
+}
+
+// A glob takes races only if it names nothing else.
+func TestMatching(t *testing.T) {
+	tests := []kernel.Test{{Name: "cow/a/base"}, {Name: "cow/a/swap"}, {Name: "cow/race-a/base", Racy: true}, {Name: "cow/race-b/base", Racy: true}}
+	for glob, want := range map[string]string{
+		"cow/*":           "cow/a/base cow/a/swap",
+		"cow/*/base":      "cow/a/base",
+		"cow/race-*":      "cow/race-a/base cow/race-b/base",
+		"cow/race-b/base": "cow/race-b/base",
+		"cow/c":           "",
+	} {
+		var got []string
+		for _, x := range matching(glob, tests) {
+			got = append(got, x.Name)
+		}
+		if s := strings.Join(got, " "); s != want {
+			t.Errorf("%s: %q, want %q", glob, s, want)
 		}
 	}
 }

@@ -49,7 +49,7 @@ func (p *planFlags) register(cmd *cobra.Command) {
 }
 
 func (p *planFlags) registerTests(cmd *cobra.Command) {
-	cmd.Flags().StringArrayVar(&p.tests, "test", nil, "test name or `glob`, see list tests; repeatable (default: the profile's tests)")
+	cmd.Flags().StringArrayVar(&p.tests, "test", nil, "test name or `glob`, see list tests; repeatable; takes races if it matches nothing else (default: the profile's tests)")
 	// Two clean runs put a verdict above 95 %.
 	cmd.Flags().BoolVar(&p.shareGuests, "share-guests", false, "let tests that pass do so in one guest; one that does not gets guests of its own")
 	cmd.Flags().IntVar(&p.runs, "runs", 2, "runs of each test at least; more are made while they disagree")
@@ -103,14 +103,12 @@ func (r request) programs() ([]runner.Program, error) {
 	}
 	picked := map[string]bool{}
 	for _, g := range globs {
-		found := false
-		for _, t := range tests {
-			if matches(g, t.Name) {
-				picked[t.Name], found = true, true
-			}
-		}
-		if !found {
+		found := matching(g, tests)
+		if len(found) == 0 {
 			return nil, usagef("--test %s: matches no test (see `orchestrator list tests`)", g)
+		}
+		for _, t := range found {
+			picked[t.Name] = true
 		}
 	}
 	var out []runner.Program
@@ -120,6 +118,26 @@ func (r request) programs() ([]runner.Program, error) {
 		}
 	}
 	return out, nil
+}
+
+// matching returns the tests that a glob means: of those that it matches the
+// certain ones, and races only if it matches nothing else. cow/* is the
+// catalogue, which has the same verdicts each time; who wants races says race.
+func matching(glob string, tests []kernel.Test) []kernel.Test {
+	var certain, racy []kernel.Test
+	for _, t := range tests {
+		switch {
+		case !matches(glob, t.Name):
+		case t.Racy:
+			racy = append(racy, t)
+		default:
+			certain = append(certain, t)
+		}
+	}
+	if len(certain) == 0 {
+		return racy
+	}
+	return certain
 }
 
 func programOf(t kernel.Test) runner.Program {

@@ -56,10 +56,12 @@ type Profile struct {
 type Test struct {
 	Name        string   `json:"name"` // cow/<case>/<memory>
 	Description string   `json:"description"`
-	Class       string   `json:"class"`  // missed-cow, wrong-cow, policy
+	Class       string   `json:"class"`  // missed-cow, wrong-cow, policy, race
 	Source      string   `json:"source"` // mail, CVE or commit the case comes from
 	Needs       []string `json:"needs"`  // guest features, e.g. thp, swap
 	Timeout     int      `json:"timeout_seconds"`
+	// Racy tests try for some seconds and may miss; a pass of one says little.
+	Racy bool `json:"racy,omitempty"`
 }
 
 // Outcome is what one run showed. It says what the kernel did; a Go error says
