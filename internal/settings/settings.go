@@ -43,8 +43,22 @@ func (g Guest) On(m kernel.Machine) kernel.Machine {
 	if g.Swap != 0 {
 		m.SwapMiB = int(g.Swap)
 	}
-	m.Cmdline = strings.TrimSpace(m.Cmdline + " " + g.Cmdline)
+	m.Cmdline = strings.TrimSpace(without(m.Cmdline, g.Cmdline) + " " + g.Cmdline)
 	return m
+}
+
+// without takes out of a command line the arguments that another one sets, too:
+// of hugepages= the kernel takes the first.
+func without(cmdline, other string) string {
+	set := map[string]bool{}
+	for _, arg := range strings.Fields(other) {
+		name, _, _ := strings.Cut(arg, "=")
+		set[name] = true
+	}
+	return strings.Join(slices.DeleteFunc(strings.Fields(cmdline), func(arg string) bool {
+		name, _, _ := strings.Cut(arg, "=")
+		return set[name]
+	}), " ")
 }
 
 // File is the file beside one program.

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/kernel-bisect/kbisect/internal/kernel"
 )
 
 func TestParseFile(t *testing.T) {
@@ -107,6 +109,21 @@ programs:
 	} {
 		if _, err := ParseDirectory([]byte(c.text)); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%q: %v, want %q", c.text, err, c.want)
+		}
+	}
+}
+
+// What a user sets takes the place of the profile's.
+func TestOn(t *testing.T) {
+	for _, c := range []struct{ profile, user, want string }{
+		{"", "", ""},
+		{"hugepages=8 secretmem.enable=1", "", "hugepages=8 secretmem.enable=1"},
+		{"hugepages=8 secretmem.enable=1", "nokaslr hugepages=3", "secretmem.enable=1 nokaslr hugepages=3"},
+		{"quiet hugepages=8", "quiet", "hugepages=8 quiet"},
+		{"hugepages=8", "hugepages_x=1", "hugepages=8 hugepages_x=1"},
+	} {
+		if got := (Guest{Cmdline: c.user}).On(kernel.Machine{Cmdline: c.profile}).Cmdline; got != c.want {
+			t.Errorf("%q on %q: %q, want %q", c.user, c.profile, got, c.want)
 		}
 	}
 }
