@@ -26,7 +26,11 @@ func Fragment(name string) ([]byte, error) {
 // slim is the machine of the fast profiles: no PCI, no ACPI, no firmware
 // tables. 512 MiB hold the swap tests with room to spare; two CPUs let parent
 // and child really run at once.
-var slim = kernel.Machine{Type: "microvm", Arch: "x86_64", MemoryMiB: 512, CPUs: 2, SwapMiB: 128}
+var slim = kernel.Machine{Type: "microvm", Arch: "x86_64", MemoryMiB: 512, CPUs: 2, SwapMiB: 128, Cmdline: memoryArgs}
+
+// memoryArgs give tests the kinds of memory that are off unless asked for: a few
+// huge pages in the pool, and memfd_secret() before 6.5.
+const memoryArgs = "hugepages=8 secretmem.enable=1"
 
 // core is what is run unless tests are named: a few cases whose failure means
 // what it says, on the three kinds of memory that kernels treat differently. The
@@ -49,19 +53,17 @@ func coreTests() (names []string) {
 	return names
 }
 
-// stockArgs give tests what the profiles that are built here have by their
-// configuration, and distributions leave to the command line: a few huge pages
-// in the pool, memfd_secret() before 6.5, and /proc/PID/mem that writes over the
-// protection of pages (PROC_MEM_ALWAYS_FORCE). Kernels pass over what they do not
-// know.
-const stockArgs = "hugepages=8 secretmem.enable=1 proc_mem.force_override=always"
+// stockArgs are memoryArgs, and what the profiles that are built here have by
+// their configuration: /proc/PID/mem that writes over the protection of pages
+// (PROC_MEM_ALWAYS_FORCE). Kernels pass over what they do not know.
+const stockArgs = memoryArgs + " proc_mem.force_override=always"
 
 // withDevice has a device that a process can drive through VFIO. edu reads and
 // writes memory on request; Intel's IOMMU translates for it, and leaves virtio
 // alone. Remapping of interrupts would want a split interrupt controller under
 // KVM, and edu's are not used.
 var withDevice = kernel.Machine{
-	Type: "q35", Arch: "x86_64", MemoryMiB: 512, CPUs: 2, SwapMiB: 128,
+	Type: "q35", Arch: "x86_64", MemoryMiB: 512, CPUs: 2, SwapMiB: 128, Cmdline: memoryArgs,
 	Devices: []string{"intel-iommu,intremap=off", "edu"},
 }
 
