@@ -50,6 +50,9 @@ type Profile struct {
 	Fragments   []string `json:"fragments"` // names in kconfigs/, merged in this order
 	Machine     Machine  `json:"machine"`
 	Tests       []string `json:"tests"` // globs over test names
+	// MustRun are globs over the tests that must not skip, of those that are run
+	// at all: the guest has what they need, on every kernel it is meant for.
+	MustRun []string `json:"must_run,omitempty"`
 }
 
 // Test is one named verdict of a reproducer, as its --list describes it.
@@ -83,6 +86,16 @@ func (o Outcome) Bad() bool { return o == Fail || o == Crash || o == Hang }
 
 // Counts says whether the outcome is evidence at all.
 func (o Outcome) Counts() bool { return o == Pass || o.Bad() }
+
+// Known says how a pass stands to a failure that is known of the test.
+type Known string
+
+// A test that is known to fail either does, or passes and so says that
+// something has changed. Both are passes.
+const (
+	XFail Known = "xfail"
+	XPass Known = "xpass"
+)
 
 // Signature says what kind of failure a run showed, so that a bisection can
 // chase one failure and not be led away by another.
@@ -119,6 +132,7 @@ type Run struct {
 	Test      string        `json:"test"`
 	Outcome   Outcome       `json:"outcome"`
 	Signature Signature     `json:"signature,omitzero"`
+	Known     Known         `json:"known,omitempty"`
 	Reason    string        `json:"reason,omitempty"` // why skip or infra, or the failure in one line
 	Output    string        `json:"output,omitempty"` // what the test printed, capped
 	Console   string        `json:"console,omitempty"`
@@ -137,6 +151,7 @@ type TestOutcome struct {
 	Name      string    `json:"name"`
 	Outcome   Outcome   `json:"outcome"`
 	Signature Signature `json:"signature,omitzero"`
+	Known     Known     `json:"known,omitempty"`
 	Reason    string    `json:"reason,omitempty"`
 	Output    string    `json:"output,omitempty"` // what it printed before it failed, capped
 }
@@ -221,7 +236,7 @@ type Verdict string
 const (
 	Good         Verdict = "good"
 	Bad          Verdict = "bad"
-	Untestable   Verdict = "untestable" // does not build or boot
+	Untestable   Verdict = "untestable" // does not build or boot, or skips what must run
 	Skipped      Verdict = "skipped"
 	Inconclusive Verdict = "inconclusive"
 )
@@ -235,6 +250,8 @@ type TestResult struct {
 	Fails      int       `json:"fails"`      // of these, the bad ones
 	Reused     int       `json:"reused,omitempty"`
 	Signature  Signature `json:"signature,omitzero"`
+	Known      Known     `json:"known,omitempty"`    // of a good verdict
+	MustRun    bool      `json:"must_run,omitempty"` // it skipped although the profile says that it must not
 	Reason     string    `json:"reason,omitempty"`
 	Console    string    `json:"console,omitempty"` // of the first bad run, capped
 	Output     string    `json:"output,omitempty"`  // of the first bad run, capped

@@ -45,7 +45,7 @@ func checkPage(r *kernel.CheckResult) *page {
 		switch {
 		case t.Verdict == kernel.Bad:
 			tone = "bad"
-		case t.Verdict == kernel.Inconclusive && tone == "good":
+		case (t.Verdict == kernel.Inconclusive || t.Verdict == kernel.Untestable) && tone == "good":
 			tone = "warn"
 		}
 	}
@@ -60,7 +60,7 @@ func checkPage(r *kernel.CheckResult) *page {
 		boot = "ok, " + seconds(r.Boot.Seconds)
 	}
 	return &page{
-		Kind: "check", Verdict: checkSentence(r), Tone: tone, Check: c, Command: plain(r.Command),
+		Kind: "check", Verdict: checkSentence(r), Also: remarks(r.Tests), Tone: tone, Check: c, Command: plain(r.Command),
 		Facts: pairs(pair{"Kernel", r.Kernel.Release}, pair{"Profile", r.Profile}, pair{"Build", build}, pair{"Boot", boot}),
 		Foot:  append(foot(r.ID, checkSchema, r.Seconds, r.Started, r.Host), pairs(pair{"Image", r.Kernel.Digest}, pair{"Modules", loaded(&r.Kernel)})...),
 	}

@@ -66,7 +66,7 @@ func matrixPage(m *matrix) *page {
 		tone = "warn"
 	}
 	return &page{
-		Kind: "check", Verdict: m.sentence(), Tone: tone, Matrix: h, Command: plain(m.Command),
+		Kind: "check", Verdict: m.sentence(), Also: m.also(), Tone: tone, Matrix: h, Command: plain(m.Command),
 		Facts: pairs(pair{"Kernels", itoa(len(m.cols))}, pair{"Tests", itoa(len(m.tests))}, pair{"Profile", m.Profile}),
 		Foot:  foot(m.ID, matrixSchema, m.Seconds, m.Started, m.Host),
 	}

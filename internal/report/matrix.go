@@ -89,6 +89,8 @@ func (c *column) summary() (string, style) {
 		return "? could not be tested", yellow
 	case c.Error != "" || len(by[kernel.Inconclusive]) > 0:
 		v = kernel.Inconclusive
+	case len(by[kernel.Untestable]) > 0: // of a kernel that boots: a test that must not skip
+		v = kernel.Untestable
 	case len(by[kernel.Good]) > 0:
 		v = kernel.Good
 	default:
@@ -109,6 +111,17 @@ func (m *matrix) sentence() string {
 		return fmt.Sprintf("%s after %d of %s: %s", plain(m.Status), through, count(len(m.cols), "kernel"), m.judgement())
 	}
 	return m.judgement()
+}
+
+// also is what else a reader should know, "" if nothing.
+func (m *matrix) also() string {
+	var parts []string
+	for i := range m.cols {
+		if u := remarks(m.cols[i].Tests); u != "" {
+			parts = append(parts, "on "+m.cols[i].name+" "+u)
+		}
+	}
+	return strings.Join(parts, "; ")
 }
 
 func (m *matrix) judgement() string {

@@ -46,6 +46,12 @@ func (s *series) also() string {
 	if n := len(inconclusive); n > 0 {
 		parts = append(parts, fmt.Sprintf("%s inconclusive", count(n, "test")))
 	}
+	for i := range s.rows {
+		if u := remarks(s.rows[i].Tests); u != "" {
+			parts = append(parts, "at "+s.rows[i].num+" "+u)
+			break // those behind it say the same again
+		}
+	}
 	return strings.Join(parts, "; ")
 }
 
@@ -149,6 +155,49 @@ func checkSentence(r *kernel.CheckResult) string {
 		return fmt.Sprintf("%s: %d of %s bad: %s", name, len(bad), count(len(r.Tests), "test"), someOf(bad, 2))
 	}
 	return name + ": " + tally(by)
+}
+
+// unexpected says which tests pass that are known to fail, "" for none: it is
+// nothing bad, but a fix, or a test that no longer sees what it is for.
+func unexpected(tests []kernel.TestResult) string {
+	var names []string
+	for _, t := range tests {
+		if t.Known == kernel.XPass {
+			names = append(names, t.Name)
+		}
+	}
+	switch len(names) {
+	case 0:
+		return ""
+	case 1:
+		return "1 test passes that is known to fail: " + plain(names[0])
+	}
+	return fmt.Sprintf("%d tests pass that are known to fail: %s", len(names), someOf(names, 4))
+}
+
+// missing says which tests skipped that must not, "" for none.
+func missing(tests []kernel.TestResult) string {
+	var names []string
+	for _, t := range tests {
+		if t.MustRun {
+			names = append(names, t.Name)
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s skipped that must run in this profile: %s", count(len(names), "test"), someOf(names, 2))
+}
+
+// remarks are what the verdicts alone do not tell.
+func remarks(tests []kernel.TestResult) string {
+	var parts []string
+	for _, s := range []string{missing(tests), unexpected(tests)} {
+		if s != "" {
+			parts = append(parts, s)
+		}
+	}
+	return strings.Join(parts, "; ")
 }
 
 // tally counts verdicts: "11 good, 2 skipped".

@@ -35,6 +35,9 @@ func Text(w io.Writer, v any, o TextOptions) error {
 // check writes the tests of one kernel.
 func (p *printer) check(r *kernel.CheckResult) {
 	p.line(cell{checkSentence(r), bold})
+	if s := remarks(r.Tests); s != "" {
+		p.text(s)
+	}
 	if len(r.Tests) > 0 {
 		p.text("")
 		p.print(testTable(r.Tests))

@@ -12,6 +12,9 @@ const remarkWidth = 24
 // checkMatrix writes the kernels, and the matrix of all tests.
 func (p *printer) checkMatrix(m *matrix) {
 	p.line(cell{m.sentence(), bold})
+	if also := m.also(); also != "" {
+		p.text(also)
+	}
 	if len(m.cols) > 0 {
 		p.text("")
 		p.print(m.kernelTable())

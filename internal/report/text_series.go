@@ -99,6 +99,8 @@ func (s *series) summary(r *row) (string, style) {
 		st, mark = yellow, "! "
 	case len(r.named(kernel.Inconclusive)) > 0:
 		st, mark = yellow, "? "
+	case len(r.named(kernel.Untestable)) > 0:
+		st, mark = yellow, "/ "
 	case len(r.named(kernel.Good)) == 0:
 		st, mark = dim, "- "
 	}

@@ -48,6 +48,11 @@ const maxKept = 64 << 10
 func Classify(test string, e Evidence) kernel.Run {
 	r := kernel.Run{Test: test, Duration: e.Wall, Output: console.Clean(e.Output, maxKept)}
 	r.Outcome, r.Signature, r.Reason = judge(e)
+	if r.Outcome == kernel.Pass {
+		if res := ktap.Parse(e.Output); res.Version != "" && len(res.Tests) == 1 {
+			r.Known, r.Reason = knownOf(res.Tests[0])
+		}
+	}
 	r.Reason = strings.TrimPrefix(r.Reason, test+": ")
 	if r.Outcome != kernel.Pass && r.Outcome != kernel.Skip {
 		r.Console = console.Clean(e.Console, maxKept)

@@ -70,7 +70,8 @@ func TestClassify(t *testing.T) {
 
 		// A result with KTAP.
 		{"ok", passed(tap("ok 1 " + name)), kernel.Pass, "", "", ""},
-		{"xfail", passed(tap("ok 1 " + name + " # XFAIL known since 5.10")), kernel.Pass, "", "", ""},
+		{"xfail", passed(tap("ok 1 " + name + " # XFAIL known since 5.10")), kernel.Pass, "", "", "expected failure: known since 5.10"},
+		{"xpass", passed(tap("ok 1 " + name + " # XPASS known since 5.10")), kernel.Pass, "", "", "passes, but is known to fail: known since 5.10"},
 		{"not ok", Evidence{Result: true, Exit: 1, Output: missed}, kernel.Fail, "fail", "missed COW", "expected 0x11, saw 0x33"},
 		{"not ok with exit 0", passed(missed), kernel.Fail, "fail", "missed COW", "missed COW"},
 		{"not ok without a diagnostic", Evidence{Result: true, Exit: 1, Output: tap("not ok 1 " + name)}, kernel.Fail, "fail", name, name},

@@ -98,13 +98,9 @@ func leaves(tests []ktap.Test) func(yield func(string, ktap.Test) bool) {
 func outcomeOf(path string, t ktap.Test) kernel.TestOutcome {
 	o := kernel.TestOutcome{Name: path}
 	switch t.Status {
-	case ktap.Pass:
+	case ktap.Pass, ktap.XFail:
 		o.Outcome = kernel.Pass
-	case ktap.XFail:
-		o.Outcome, o.Reason = kernel.Pass, "expected failure"
-		if t.Reason != "" {
-			o.Reason += ": " + t.Reason
-		}
+		o.Known, o.Reason = knownOf(t)
 	case ktap.Skip:
 		o.Outcome, o.Reason = kernel.Skip, orElse(t.Reason, orElse(lastOf(t.Said), "skipped without a reason"))
 	default:
@@ -114,6 +110,23 @@ func outcomeOf(path string, t ktap.Test) kernel.TestOutcome {
 		o.Output = strings.Join(t.Said, "\n")
 	}
 	return o
+}
+
+// knownOf is what a result that passes says about a failure that is known of
+// the test.
+func knownOf(t ktap.Test) (known kernel.Known, remark string) {
+	switch {
+	case t.Status == ktap.XFail:
+		known, remark = kernel.XFail, "expected failure"
+	case t.Directive == "XPASS" || t.Directive == "TODO":
+		known, remark = kernel.XPass, "passes, but is known to fail"
+	default:
+		return "", ""
+	}
+	if t.Reason != "" {
+		remark += ": " + t.Reason
+	}
+	return known, remark
 }
 
 // DecideAll gives the verdicts of a program's tests, or its own where it is
@@ -163,7 +176,7 @@ func split(runs []kernel.Run) (own []kernel.Run, names []string, byName map[stri
 		}
 		whole := kernel.Run{Test: r.Test, Outcome: kernel.Pass}
 		for _, o := range r.Tests {
-			x := kernel.Run{Test: r.Test + "/" + o.Name, Outcome: o.Outcome, Signature: o.Signature, Reason: o.Reason, Output: o.Output}
+			x := kernel.Run{Test: r.Test + "/" + o.Name, Outcome: o.Outcome, Signature: o.Signature, Known: o.Known, Reason: o.Reason, Output: o.Output}
 			if o.Name == "" {
 				said = true
 				x.Test, x.Output, x.Console = r.Test, r.Output, r.Console

@@ -29,6 +29,7 @@ func Together(tests []string, e Evidence) map[string]kernel.Run {
 		run := kernel.Run{Test: t.Name, Outcome: kernel.Pass, Duration: e.Wall / time.Duration(len(tests))}
 		switch t.Status {
 		case ktap.Pass, ktap.XFail:
+			run.Known, run.Reason = knownOf(t)
 		case ktap.Skip:
 			run.Outcome, run.Reason = kernel.Skip, t.Reason
 		default:

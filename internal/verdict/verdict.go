@@ -64,7 +64,10 @@ type Tally struct {
 	Skips, Infras int
 	First         *kernel.Run // first bad run, nil without one
 	Reason        string      // of the last skip or infra
-	Remark        string      // of the last pass: that a failure was expected
+	// Known is XPass only if no pass was an expected failure: one of those
+	// shows that nothing has changed.
+	Known  kernel.Known
+	Remark string // of the passes that have it
 }
 
 // Count sums runs up.
@@ -78,7 +81,10 @@ func Count(runs []kernel.Run) Tally {
 				t.First = &runs[i]
 			}
 		case r.Outcome == kernel.Pass:
-			t.Passes, t.Remark = t.Passes+1, r.Reason
+			t.Passes++
+			if r.Known == kernel.XFail || t.Known == "" {
+				t.Known, t.Remark = r.Known, r.Reason
+			}
 		case r.Outcome == kernel.Skip:
 			t.Skips, t.Reason = t.Skips+1, r.Reason
 		default:
@@ -121,7 +127,7 @@ func Decide(test string, runs []kernel.Run) kernel.TestResult {
 	case p >= DecidedAt:
 		res.Verdict, res.Confidence = kernel.Bad, p
 	case 1-p >= DecidedAt:
-		res.Verdict, res.Confidence = kernel.Good, 1-p
+		res.Verdict, res.Confidence, res.Known = kernel.Good, 1-p, t.Known
 	default:
 		res.Confidence = math.Max(p, 1-p)
 	}

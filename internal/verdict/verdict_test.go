@@ -71,6 +71,33 @@ func TestDecide(t *testing.T) {
 
 // The first bad run explains the verdict, and a skip or infra one where there
 // is no evidence.
+// A known failure that is not seen any more is told; one that is seen in some
+// run is still there.
+func TestDecideKnown(t *testing.T) {
+	for _, c := range []struct {
+		known []kernel.Known
+		want  kernel.Known
+	}{
+		{[]kernel.Known{"", ""}, ""},
+		{[]kernel.Known{kernel.XFail, kernel.XFail}, kernel.XFail},
+		{[]kernel.Known{kernel.XPass, kernel.XPass}, kernel.XPass},
+		{[]kernel.Known{kernel.XPass, kernel.XFail, kernel.XPass}, kernel.XFail},
+		{[]kernel.Known{"", kernel.XPass}, kernel.XPass},
+	} {
+		var rs []kernel.Run
+		for _, k := range c.known {
+			rs = append(rs, kernel.Run{Outcome: kernel.Pass, Known: k, Reason: string(k)})
+		}
+		if got := Decide("x", rs); got.Verdict != kernel.Good || got.Known != c.want || got.Reason != string(c.want) {
+			t.Errorf("%q: %s, %q, %q", c.known, got.Verdict, got.Known, got.Reason)
+		}
+		rs = append(rs, runs("ffffffff")...)
+		if got := Decide("x", rs); got.Verdict != kernel.Bad || got.Known != "" {
+			t.Errorf("%q and failures: %s, %q", c.known, got.Verdict, got.Known)
+		}
+	}
+}
+
 func TestDecideExplains(t *testing.T) {
 	rs := runs("pchs")
 	rs[1].Console, rs[1].Output = "console", "output"
