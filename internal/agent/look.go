@@ -24,27 +24,54 @@ func look() agentproto.Hello {
 		h.Release = unix.ByteSliceToString(u.Release[:])
 	}
 	h.HugetlbSizes = hugetlbSizes()
-	for name, path := range map[string]string{
-		"gup_test":      "/sys/kernel/debug/gup_test",
-		"gup_benchmark": "/sys/kernel/debug/gup_benchmark",
-		"kpageflags":    "/proc/kpageflags",
-		"clear_refs":    "/proc/self/clear_refs",
-		"ksm":           "/sys/kernel/mm/ksm",
-		"userfaultfd":   "/proc/sys/vm/unprivileged_userfaultfd",
-	} {
-		if _, err := os.Stat(path); err == nil {
+	for _, name := range agentproto.Features {
+		if probes[name]() {
 			h.Features = append(h.Features, name)
 		}
 	}
-	// io_uring_setup(0, NULL) fails with EFAULT or EINVAL where it exists.
-	if _, _, e := unix.Syscall(unix.SYS_IO_URING_SETUP, 0, 0, 0); e != unix.ENOSYS && e != unix.EPERM {
-		h.Features = append(h.Features, "io_uring")
-	}
-	if _, err := os.Stat("/dev/vfio/vfio"); err == nil && hasEdu("/sys/bus/pci/devices") {
-		h.Features = append(h.Features, "vfio")
-	}
-	slices.Sort(h.Features)
 	return h
+}
+
+// probes find out whether the guest has a feature, by its name in
+// agentproto.Features.
+var probes = map[string]func() bool{
+	"clear_refs":        exists("/proc/self/clear_refs"),
+	"gup_benchmark":     exists("/sys/kernel/debug/gup_benchmark"),
+	"gup_test":          exists("/sys/kernel/debug/gup_test"),
+	"gup_test_longterm": holdsPins,
+	"io_uring":          hasIOUring,
+	"kpageflags":        exists("/proc/kpageflags"),
+	"ksm":               exists("/sys/kernel/mm/ksm"),
+	"userfaultfd":       exists("/proc/sys/vm/unprivileged_userfaultfd"),
+	"vfio": func() bool {
+		return exists("/dev/vfio/vfio")() && hasEdu("/sys/bus/pci/devices")
+	},
+}
+
+func exists(path string) func() bool {
+	return func() bool {
+		_, err := os.Stat(path)
+		return err == nil
+	}
+}
+
+// hasIOUring: io_uring_setup(0, NULL) fails with EFAULT or EINVAL where it exists.
+func hasIOUring() bool {
+	_, _, e := unix.Syscall(unix.SYS_IO_URING_SETUP, 0, 0, 0)
+	return e != unix.ENOSYS && e != unix.EPERM
+}
+
+// holdsPins says whether gup_test knows requests that hold a pin (6.2): one that
+// lets go is granted though there is nothing to let go.
+func holdsPins() bool {
+	const pinLongtermTestStop = 'g'<<8 | 8 // _IO('g', 8), mm/gup_test.h
+	f, err := os.OpenFile("/sys/kernel/debug/gup_test", os.O_RDWR, 0)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	_, _, e := unix.Syscall(unix.SYS_IOCTL, f.Fd(), pinLongtermTestStop, 0)
+	return e == 0
 }
 
 // hasEdu says whether QEMU's edu is there behind an IOMMU: the device that the

@@ -3,13 +3,23 @@ package agent
 import (
 	"errors"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kernel-bisect/kbisect/internal/agentproto"
 )
+
+// There is one list of features: the host plans by it what the agent looks for.
+func TestEveryFeatureIsLookedFor(t *testing.T) {
+	if got := slices.Sorted(maps.Keys(probes)); !slices.Equal(got, agentproto.Features) {
+		t.Errorf("looked for are %q, the features are %q", got, agentproto.Features)
+	}
+}
 
 func TestReadWord(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "f")

@@ -141,7 +141,7 @@ func matching(glob string, tests []kernel.Test) []kernel.Test {
 }
 
 func programOf(t kernel.Test) runner.Program {
-	return runner.Program{Name: t.Name, Argv: []string{vmimage.ReproducerPath, t.Name}, Limit: time.Duration(t.Timeout) * time.Second, Several: true}
+	return runner.Program{Name: t.Name, Argv: []string{vmimage.ReproducerPath, t.Name}, Limit: time.Duration(t.Timeout) * time.Second, Needs: t.Needs, Several: true}
 }
 
 // matches says whether a glob names a test. A star also stands for slashes, so

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kernel-bisect/kbisect/internal/agentproto"
 	"github.com/kernel-bisect/kbisect/internal/runner"
 	"github.com/kernel-bisect/kbisect/internal/settings"
 	"github.com/kernel-bisect/kbisect/vmimage"
@@ -182,7 +183,7 @@ func (p *planFlags) ask(r *request, g settings.Guest, programs []runner.Program)
 	}
 	for _, x := range programs {
 		for _, n := range x.Needs {
-			if err := runner.CheckNeed(n); err != nil {
+			if err := agentproto.CheckNeed(n); err != nil {
 				return usagef("the settings of %s: needs: %v", x.Name, err)
 			}
 		}

@@ -19,6 +19,8 @@ import (
 // Bench is a booted kernel; every Run gets a guest of its own.
 type Bench interface {
 	Run(ctx context.Context, p runner.Program) (kernel.Run, error)
+	// PlanOut gives the skip of a program that needs what the guest has not.
+	PlanOut(p runner.Program) (kernel.Run, bool)
 	// RunTogether runs tests in one guest and returns what that can tell, by test.
 	RunTogether(ctx context.Context, ps []runner.Program) (map[string]kernel.Run, error)
 	Close()

@@ -45,6 +45,10 @@ func (s *subject) together(ctx context.Context, e Event, plan Plan) error {
 				left = append(left, p)
 			}
 		}
+		left, err := s.planOut(ctx, left)
+		if err != nil {
+			return err
+		}
 		for group := range slices.Chunk(left, perGuest) {
 			e.Text = fmt.Sprintf("%d tests in one guest", len(group))
 			s.lab.notify(e)
@@ -55,6 +59,34 @@ func (s *subject) together(ctx context.Context, e Event, plan Plan) error {
 		}
 	}
 	return nil
+}
+
+// planOut skips the tests that need what the guest has not, and returns the rest.
+func (s *subject) planOut(ctx context.Context, ps []runner.Program) (rest []runner.Program, err error) {
+	if len(ps) == 0 {
+		return nil, nil
+	}
+	if err := s.ready(ctx); err != nil {
+		return nil, err
+	}
+	for _, p := range ps {
+		r, ok := s.bench.PlanOut(p)
+		if !ok {
+			rest = append(rest, p)
+			continue
+		}
+		if err := s.append(ctx, p, r); err != nil {
+			return nil, err
+		}
+	}
+	return rest, nil
+}
+
+// append keeps what a shared guest told of a test.
+func (s *subject) append(ctx context.Context, p runner.Program, r kernel.Run) error {
+	known := s.shared[p.Name]
+	known.runs = append(known.runs, r)
+	return s.lab.Record.AppendRun(ctx, s.lab.Job, s.sharedCell(p), r)
 }
 
 // share runs tests in one guest. When that tells nothing, because one of them
@@ -79,14 +111,12 @@ func (s *subject) share(ctx context.Context, group []runner.Program) error {
 		return s.share(ctx, group[half:])
 	}
 	for _, p := range group {
-		known := s.shared[p.Name]
 		r, ok := got[p.Name]
 		if !ok {
-			known.alone = true
+			s.shared[p.Name].alone = true
 			continue
 		}
-		known.runs = append(known.runs, r)
-		if err := s.lab.Record.AppendRun(ctx, s.lab.Job, s.sharedCell(p), r); err != nil {
+		if err := s.append(ctx, p, r); err != nil {
 			return err
 		}
 	}

@@ -68,6 +68,25 @@ func TestShareGuests(t *testing.T) {
 	}
 }
 
+// What needs something that the guest has not costs no guest, shared or not.
+func TestPlannedOut(t *testing.T) {
+	for _, share := range []bool{true, false} {
+		w := newWorld(t, 1)
+		p := sharing(6, 1)
+		p.ShareGuests = share
+		for i := range 4 {
+			p.Programs[i].Needs = []string{"vfio"}
+		}
+		_, got, err := check(t, w, w.lab("job"), p)
+		if want := "skipped 0/0, skipped 0/0, skipped 0/0, skipped 0/0, good 1/0, good 1/0"; err != nil || verdicts(got) != want || got[0].Reason != "nothing here" {
+			t.Errorf("%s, %v; want %s", verdicts(got), err, want)
+		}
+		if share && (w.shared != 1 || w.made["0 0"] != 0 || w.made["0 4"] != 1) {
+			t.Errorf("%d shared guests, runs %v", w.shared, w.made)
+		}
+	}
+}
+
 // Another job takes the recorded runs, in a shared guest or not; one that wants
 // guests of their own does not.
 func TestSharedRunsAreApart(t *testing.T) {

@@ -42,7 +42,8 @@ type Program struct {
 	Name  string        // of the test
 	Argv  []string      // paths in the guest
 	Limit time.Duration // how long it may take
-	Needs []string      `json:",omitempty"` // what the guest must have, see CheckNeed
+	// Needs is what the guest must have, or it is skipped: see agentproto.CheckNeed.
+	Needs []string `json:",omitempty"`
 	// Several says that Argv[0] runs several tests, one after another, if it
 	// gets the further arguments of each.
 	Several bool `json:"-"`
@@ -205,11 +206,17 @@ func (b *Booted) Close() {
 	}
 }
 
+// PlanOut gives the skip of what needs what the guest does not have.
+func (b *Booted) PlanOut(p Program) (kernel.Run, bool) {
+	why := b.Hello.Lacks(p.Needs)
+	return kernel.Run{Test: p.Name, Outcome: kernel.Skip, Reason: why}, why != ""
+}
+
 // Run executes p in a fresh guest and judges what was seen.
 func (b *Booted) Run(ctx context.Context, p Program) (kernel.Run, error) {
 	var run kernel.Run
-	if why := lacks(b.Hello, p.Needs); why != "" {
-		return kernel.Run{Test: p.Name, Outcome: kernel.Skip, Reason: why}, nil
+	if skip, ok := b.PlanOut(p); ok {
+		return skip, nil
 	}
 	for range infraTries {
 		e, err := b.execute(ctx, p)

@@ -1,10 +1,8 @@
-package runner
+package agentproto
 
 import (
 	"strings"
 	"testing"
-
-	"github.com/kernel-bisect/kbisect/internal/agentproto"
 )
 
 func TestCheckNeed(t *testing.T) {
@@ -19,17 +17,25 @@ func TestCheckNeed(t *testing.T) {
 }
 
 func TestLacks(t *testing.T) {
-	h := agentproto.Hello{CPUs: 2, SwapKiB: 4, THPSizes: []int64{2 << 20, 64 << 10}, HugetlbSizes: []int64{2 << 20}, Features: []string{"gup_test"}}
+	h := Hello{CPUs: 2, SwapKiB: 4, THPSizes: []int64{2 << 20, 64 << 10}, HugetlbSizes: []int64{2 << 20}, Features: []string{"gup_test"}}
 	for needs, want := range map[string]string{
 		"": "", "swap smp thp hugetlb hugetlb:2097152 mthp:65536 gup_test": "",
 		"hugetlb:1073741824":     "the guest has no hugetlb:1073741824",
 		"swap io_uring mthp:131": "the guest has no io_uring, no mthp:131",
+		"madv_collapse swap":     "", // no agent looks for it
 	} {
-		if got := lacks(h, strings.Fields(needs)); got != want {
+		if got := h.Lacks(strings.Fields(needs)); got != want {
 			t.Errorf("%q: %q, want %q", needs, got, want)
 		}
 	}
-	if got := lacks(agentproto.Hello{CPUs: 1}, []string{"swap", "smp", "thp", "hugetlb"}); got != "the guest has no swap, no smp, no thp, no hugetlb" {
+	if got := (Hello{CPUs: 1}).Lacks([]string{"swap", "smp", "thp", "hugetlb"}); got != "the guest has no swap, no smp, no thp, no hugetlb" {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestLacksUnderAnOlderName(t *testing.T) {
+	h := Hello{Features: []string{"gup_benchmark"}}
+	if got := h.Lacks([]string{"gup_test", "gup_test_longterm"}); got != "the guest has no gup_test_longterm" {
 		t.Errorf("%q", got)
 	}
 }
@@ -37,9 +43,9 @@ func TestLacks(t *testing.T) {
 // What is checked for is what an agent can tell of, so that none is refused
 // that a guest has, and none accepted that no guest ever has.
 func TestEveryNeedCanBeMet(t *testing.T) {
-	h := agentproto.Hello{CPUs: 2, SwapKiB: 4, THPSizes: []int64{1}, HugetlbSizes: []int64{1}, Features: features}
-	for _, f := range features {
-		if !has(h, f) || CheckNeed(f) != nil {
+	h := Hello{CPUs: 2, SwapKiB: 4, THPSizes: []int64{1}, HugetlbSizes: []int64{1}, Features: Features}
+	for _, f := range Features {
+		if !h.has(f) || CheckNeed(f) != nil {
 			t.Error(f)
 		}
 	}
@@ -47,7 +53,7 @@ func TestEveryNeedCanBeMet(t *testing.T) {
 		if sized {
 			name += ":1"
 		}
-		if !has(h, name) || CheckNeed(name) != nil {
+		if !h.has(name) || CheckNeed(name) != nil {
 			t.Error(name)
 		}
 	}

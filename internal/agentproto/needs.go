@@ -1,16 +1,15 @@
-package runner
+package agentproto
 
 import (
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/kernel-bisect/kbisect/internal/agentproto"
 )
 
-// features are what an agent looks for, besides the kinds of memory.
-var features = []string{"clear_refs", "gup_benchmark", "gup_test", "io_uring", "kpageflags", "ksm", "userfaultfd"}
+// Features are what an agent looks for and names in its Hello, besides the kinds
+// of memory.
+var Features = []string{"clear_refs", "gup_benchmark", "gup_test", "gup_test_longterm", "io_uring", "kpageflags", "ksm", "userfaultfd", "vfio"}
 
 // memories are the kinds of memory that a program can need; those with a size
 // take one in bytes, as the tests of `list tests` do: hugetlb:2097152.
@@ -26,17 +25,18 @@ func CheckNeed(need string) error {
 		}
 		return nil
 	}
-	if _, ok := memories[name]; ok && name != "mthp" || slices.Contains(features, name) {
+	if _, ok := memories[name]; ok && name != "mthp" || slices.Contains(Features, name) {
 		return nil
 	}
-	return fmt.Errorf("there is no feature %q; there are thp, mthp:BYTES, hugetlb, hugetlb:BYTES, swap, smp, %s", need, strings.Join(features, ", "))
+	return fmt.Errorf("there is no feature %q; there are thp, mthp:BYTES, hugetlb, hugetlb:BYTES, swap, smp, %s", need, strings.Join(Features, ", "))
 }
 
-// lacks says what of a program's needs a guest does not have, "" for nothing.
-func lacks(h agentproto.Hello, needs []string) string {
+// Lacks says what of a program's needs the guest does not have, "" for nothing.
+// What no agent looks for it cannot say; the program has to find out itself.
+func (h Hello) Lacks(needs []string) string {
 	var out []string
 	for _, n := range needs {
-		if !has(h, n) {
+		if CheckNeed(n) == nil && !h.has(n) {
 			out = append(out, n)
 		}
 	}
@@ -46,7 +46,7 @@ func lacks(h agentproto.Hello, needs []string) string {
 	return "the guest has no " + strings.Join(out, ", no ")
 }
 
-func has(h agentproto.Hello, need string) bool {
+func (h Hello) has(need string) bool {
 	name, size, _ := strings.Cut(need, ":")
 	bytes, _ := strconv.ParseInt(size, 10, 64)
 	switch name {
@@ -60,6 +60,8 @@ func has(h agentproto.Hello, need string) bool {
 		return slices.Contains(h.THPSizes, bytes)
 	case "hugetlb":
 		return len(h.HugetlbSizes) > 0 && (bytes == 0 || slices.Contains(h.HugetlbSizes, bytes))
+	case "gup_test": // which 5.10 has by its older name
+		return slices.Contains(h.Features, name) || slices.Contains(h.Features, "gup_benchmark")
 	}
 	return slices.Contains(h.Features, name)
 }
