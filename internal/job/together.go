@@ -50,15 +50,30 @@ func (s *subject) together(ctx context.Context, e Event, plan Plan) error {
 			return err
 		}
 		for group := range slices.Chunk(left, perGuest) {
-			e.Text = fmt.Sprintf("%d tests in one guest", len(group))
+			e.Done, e.Text = s.haveShared(plan), fmt.Sprintf("%d tests in one guest", len(group))
 			s.lab.notify(e)
 			if err := s.share(ctx, group); err != nil {
 				return err
 			}
-			e.Done += len(group)
 		}
 	}
 	return nil
+}
+
+// haveShared counts the runs of the plan that shared guests gave.
+func (s *subject) haveShared(plan Plan) (n int) {
+	for _, p := range plan.Programs {
+		n += s.haveSharedOf(p, plan)
+	}
+	return n
+}
+
+func (s *subject) haveSharedOf(p runner.Program, plan Plan) int {
+	known := s.shared[p.Name]
+	if known == nil {
+		return 0
+	}
+	return min(len(known.runs), plan.Runs)
 }
 
 // planOut skips the tests that need what the guest has not, and returns the rest.

@@ -87,6 +87,29 @@ func TestPlannedOut(t *testing.T) {
 	}
 }
 
+// The progress line counts up to what there is, and never back.
+func TestProgressOfSharedGuests(t *testing.T) {
+	w := newWorld(t, 1)
+	w.script["0 3"], w.script["0 150"] = "f", "c"
+	p := sharing(230, 2)
+	if _, _, err := check(t, w, w.lab("job"), p); err != nil {
+		t.Fatal(err)
+	}
+	last := 0
+	for _, e := range w.events {
+		if e.Phase != "run" {
+			continue
+		}
+		if e.Done < last || e.Done >= e.Of || e.Of != 460 {
+			t.Fatalf("%d of %d after %d", e.Done, e.Of, last)
+		}
+		last = e.Done
+	}
+	if last < 400 {
+		t.Errorf("ends at %d of 460", last)
+	}
+}
+
 // Another job takes the recorded runs, in a shared guest or not; one that wants
 // guests of their own does not.
 func TestSharedRunsAreApart(t *testing.T) {
