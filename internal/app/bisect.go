@@ -20,7 +20,7 @@ const maxCandidates = 20_000
 
 func newBisect(o *options) *cobra.Command {
 	var p planFlags
-	var repo, good, bad, test, resume string
+	var repo, good, bad, test, program, script, resume string
 	var confidence float64
 	cmd := &cobra.Command{
 		Use:   "bisect --repo DIR --good REV --bad REV (--test NAME | --script FILE | --program FILE)",
@@ -33,8 +33,18 @@ func newBisect(o *options) *cobra.Command {
 			if resume != "" {
 				return o.resume(cmd, "bisect", resume, args)
 			}
-			if test != "" {
-				p.tests = []string{test}
+			chased := 0
+			for _, c := range []struct {
+				given string
+				into  *[]string
+			}{{test, &p.tests}, {program, &p.programs}, {script, &p.scripts}} {
+				if c.given != "" {
+					*c.into = []string{c.given}
+					chased++
+				}
+			}
+			if chased > 1 {
+				return usagef("a bisection chases one: --test, --program and --script exclude each other")
 			}
 			p.runs = 1 // the search itself says how many
 			req, err := p.request(cmd.Context(), o, "bisect")
@@ -49,7 +59,7 @@ func newBisect(o *options) *cobra.Command {
 				return usagef("--repo is missing: the kernel's git repository")
 			case good == "" || bad == "":
 				return usagef("both ends are needed: --good REV and --bad REV")
-			case test == "" && len(req.Programs) == 0:
+			case chased == 0:
 				return usagef("what to chase? --test NAME, --script FILE or --program FILE")
 			}
 			if req.Repo, err = filepath.Abs(repo); err != nil {
@@ -64,6 +74,8 @@ func newBisect(o *options) *cobra.Command {
 	f.StringVar(&good, "good", "", "a commit where the test passes, ancestor of the bad one")
 	f.StringVar(&bad, "bad", "", "a commit where the test fails")
 	f.StringVar(&test, "test", "", "`name` of one test, see list tests")
+	f.StringVar(&program, "program", "", programUsage)
+	f.StringVar(&script, "script", "", scriptUsage)
 	f.Float64Var(&confidence, "confidence", 0.99, "probability with which the named commit must be the culprit")
 	f.StringVar(&resume, "resume", "", "go on with an interrupted bisection by its `id`")
 	return cmd

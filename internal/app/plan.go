@@ -24,35 +24,42 @@ import (
 
 // planFlags say what to run on which kind of kernel.
 type planFlags struct {
-	profile         string
-	kconfig         []string
-	tests           []string
-	program, script string
-	testTimeout     time.Duration
-	runs            int
-	fresh           bool
-	noSandbox       bool
-	bootPerRun      bool
-	shareGuests     bool
+	profile           string
+	kconfig           []string
+	tests             []string
+	programs, scripts []string
+	testTimeout       time.Duration
+	runs              int
+	fresh             bool
+	noSandbox         bool
+	bootPerRun        bool
+	shareGuests       bool
 }
 
 func (p *planFlags) register(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&p.profile, "profile", kconfigs.Profiles()[0].Name, "kernel configuration and machine, see list profiles")
 	f.StringArrayVar(&p.kconfig, "kconfig", nil, "further config fragment `file`, every symbol of which must take effect; repeatable")
-	f.StringVar(&p.program, "program", "", "run this `file` in the guest instead: a C source, a static executable, or a directory of executables")
-	f.StringVar(&p.script, "script", "", "run this shell script `file` in the guest instead")
 	f.DurationVar(&p.testTimeout, "test-timeout", 0, "time limit of --program or --script (default 1m, or what the YAML beside it says)")
 	f.BoolVar(&p.fresh, "fresh", false, "make every run anew instead of using recorded ones of the same kernel")
 	f.BoolVar(&p.noSandbox, "no-sandbox", false, "run make unprotected; for sources you trust, where bubblewrap cannot work")
 	f.BoolVar(&p.bootPerRun, "boot-per-run", false, "boot a guest for every run instead of forking it from a snapshot (slow)")
 }
 
+const (
+	programUsage = "run this `file` in the guest: a C source, a static executable, or a directory of executables"
+	scriptUsage  = "run this shell script `file` in the guest"
+)
+
+// registerTests adds the flags of commands that run several tests.
 func (p *planFlags) registerTests(cmd *cobra.Command) {
-	cmd.Flags().StringArrayVar(&p.tests, "test", nil, "test name or `glob`, see list tests; repeatable; takes races if it matches nothing else (default: the profile's tests)")
+	f := cmd.Flags()
+	f.StringArrayVar(&p.tests, "test", nil, "test name or `glob`, see list tests; repeatable; takes races if it matches nothing else (default: the profile's tests, unless there is --program or --script)")
+	f.StringArrayVar(&p.programs, "program", nil, programUsage+"; repeatable")
+	f.StringArrayVar(&p.scripts, "script", nil, scriptUsage+"; repeatable")
 	// Two clean runs put a verdict above 95 %.
-	cmd.Flags().BoolVar(&p.shareGuests, "share-guests", false, "let tests that pass do so in one guest; one that does not gets guests of its own")
-	cmd.Flags().IntVar(&p.runs, "runs", 2, "runs of each test at least; more are made while they disagree")
+	f.BoolVar(&p.shareGuests, "share-guests", false, "let tests that pass do so in one guest; one that does not gets guests of its own")
+	f.IntVar(&p.runs, "runs", 2, "runs of each test at least; more are made while they disagree")
 }
 
 // request checks the flags and starts a request from them.
@@ -75,18 +82,13 @@ func (p *planFlags) request(ctx context.Context, o *options, kind string) (reque
 		}
 		r.Kconfig = append(r.Kconfig, kbuild.Fragment{Name: name, Text: text})
 	}
-	if p.program == "" && p.script == "" {
-		return r, nil
-	}
-	if p.program != "" && p.script != "" || len(p.tests) > 0 {
-		return r, usagef("--test, --program and --script exclude each other")
-	}
 	return r, p.bring(ctx, o, &r)
 }
 
-// programs are what the request wants run, in the order of the list.
+// programs are what the request wants run: tests in the order of the list, then
+// what the user brings.
 func (r request) programs() ([]runner.Program, error) {
-	if len(r.Programs) > 0 {
+	if len(r.Programs) > 0 && len(r.Tests) == 0 {
 		return r.Programs, nil
 	}
 	tests, err := vmimage.Tests()
@@ -117,7 +119,7 @@ func (r request) programs() ([]runner.Program, error) {
 			out = append(out, programOf(t))
 		}
 	}
-	return out, nil
+	return append(out, r.Programs...), nil
 }
 
 // matching returns the tests that a glob means: of those that it matches the

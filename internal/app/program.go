@@ -28,78 +28,111 @@ const defaultTestTimeout = time.Minute
 // a test's.
 var fileName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 
-// bring adds the user's program, programs or script to the request.
+// brought is what the user brings with one --program or --script.
+type brought struct {
+	files    []vmimage.File
+	guest    settings.Guest // what they want of it
+	programs []runner.Program
+}
+
+// bring adds the user's programs and scripts to the request.
 func (p *planFlags) bring(ctx context.Context, o *options, r *request) error {
 	if p.testTimeout != 0 && p.testTimeout < time.Second {
 		return usagef("--test-timeout %s: at least 1s", p.testTimeout)
 	}
-	file, kind := p.program, "program"
-	if p.script != "" {
-		file, kind = p.script, "script"
+	for _, file := range p.programs {
+		st, err := os.Stat(file)
+		if err != nil {
+			return usagef("--program %v", err)
+		}
+		var b brought
+		if st.IsDir() {
+			b, err = p.bringDirectory(file)
+		} else {
+			b, err = p.bringFile(ctx, o, "program", file)
+		}
+		if err == nil {
+			err = r.add(b, "--program "+file)
+		}
+		if err != nil {
+			return err
+		}
 	}
-	st, err := os.Stat(file)
-	switch {
-	case err != nil:
-		return usagef("--%s %v", kind, err)
-	case st.IsDir() && kind == "script":
-		return usagef("--script %s: a directory; use --program", file)
-	case st.IsDir():
-		return p.bringDirectory(r, file)
+	for _, file := range p.scripts {
+		st, err := os.Stat(file)
+		switch {
+		case err != nil:
+			return usagef("--script %v", err)
+		case st.IsDir():
+			return usagef("--script %s: a directory; use --program", file)
+		}
+		b, err := p.bringFile(ctx, o, "script", file)
+		if err == nil {
+			err = r.add(b, "--script "+file)
+		}
+		if err != nil {
+			return err
+		}
 	}
-	return p.bringFile(ctx, o, r, kind, file)
+	return r.fits()
 }
 
-func (p *planFlags) bringFile(ctx context.Context, o *options, r *request, kind, file string) error {
+func (p *planFlags) bringFile(ctx context.Context, o *options, kind, file string) (brought, error) {
+	var none brought
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return usagef("--%s %v", kind, err)
+		return none, usagef("--%s %v", kind, err)
 	}
 	s, err := settingsBeside(file)
 	if err != nil {
-		return err
+		return none, err
 	}
 	base := filepath.Base(file)
 	if kind == "program" && strings.HasSuffix(base, ".c") {
 		base = strings.TrimSuffix(base, ".c")
 		if data, err = o.compile(ctx, file); err != nil {
-			return err
+			return none, err
 		}
 	}
 	if !fileName.MatchString(base) {
-		return usagef("--%s %s: the file's name must be made of letters, digits, dots, dashes", kind, file)
+		return none, usagef("--%s %s: the file's name must be made of letters, digits, dots, dashes", kind, file)
 	}
 	if err := runnable(kind, file, data); err != nil {
-		return err
+		return none, err
 	}
-	r.Files = []vmimage.File{{Name: base, Data: data}}
-	return p.ask(r, s.Guest, []runner.Program{p.programOf(kind+"/"+base, base, data, s.Program)})
+	return brought{
+		files:    []vmimage.File{{Name: base, Data: data}},
+		guest:    s.Guest,
+		programs: []runner.Program{p.programOf(kind+"/"+base, base, data, s.Program)},
+	}, nil
 }
 
 // bringDirectory takes a directory the way kselftest installs one: every
 // executable is a program, the rest is data for them.
-func (p *planFlags) bringDirectory(r *request, dir string) error {
+func (p *planFlags) bringDirectory(dir string) (brought, error) {
+	var none brought
 	abs, err := filepath.Abs(dir)
 	if err != nil {
-		return err
+		return none, err
 	}
 	prefix := filepath.Base(abs)
 	if !fileName.MatchString(prefix) {
-		return usagef("--program %s: the directory's name must be made of letters, digits, dots, dashes", dir)
+		return none, usagef("--program %s: the directory's name must be made of letters, digits, dots, dashes", dir)
 	}
 	d, err := settingsOf(dir)
 	if err != nil {
-		return err
+		return none, err
 	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return usagef("--program %v", err)
+		return none, usagef("--program %v", err)
 	}
-	var programs []runner.Program
+	b := brought{guest: d.Guest}
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
 		st, err := os.Stat(path) // of what a link points to
 		if err != nil {
-			return usagef("--program %v", err)
+			return none, usagef("--program %v", err)
 		}
 		wanted := st.Mode()&0o111 != 0
 		if d.Programs != nil {
@@ -109,36 +142,36 @@ func (p *planFlags) bringDirectory(r *request, dir string) error {
 			continue
 		}
 		if !fileName.MatchString(e.Name()) {
-			return usagef("--program %s: the file's name must be made of letters, digits, dots, dashes", path)
+			return none, usagef("--program %s: the file's name must be made of letters, digits, dots, dashes", path)
 		}
 		data, err := os.ReadFile(path)
 		if err != nil {
-			return usagef("--program %v", err)
+			return none, usagef("--program %v", err)
 		}
-		r.Files = append(r.Files, vmimage.File{Name: e.Name(), Data: data})
+		b.files = append(b.files, vmimage.File{Name: e.Name(), Data: data})
 		if !wanted {
 			continue
 		}
 		if err := runnable("program", path, data); err != nil {
 			if d.Programs == nil {
-				return usagef("%v (to run only some of the directory, name them below programs: in its %s)", err, directorySettings)
+				return none, usagef("%v (to run only some of the directory, name them below programs: in its %s)", err, directorySettings)
 			}
-			return err
+			return none, err
 		}
 		if other := besideNames(path); len(other) > 0 {
-			return usagef("--program %s: of a directory all settings stand in its %s", other[0], directorySettings)
+			return none, usagef("--program %s: of a directory all settings stand in its %s", other[0], directorySettings)
 		}
-		programs = append(programs, p.programOf("program/"+prefix+"/"+e.Name(), e.Name(), data, d.Of(e.Name())))
+		b.programs = append(b.programs, p.programOf("program/"+prefix+"/"+e.Name(), e.Name(), data, d.Of(e.Name())))
 	}
 	for _, name := range slices.Sorted(maps.Keys(d.Programs)) {
-		if !slices.ContainsFunc(r.Files, func(f vmimage.File) bool { return f.Name == name }) {
-			return usagef("%s: programs: there is no file %s", filepath.Join(dir, directorySettings), name)
+		if !slices.ContainsFunc(b.files, func(f vmimage.File) bool { return f.Name == name }) {
+			return none, usagef("%s: programs: there is no file %s", filepath.Join(dir, directorySettings), name)
 		}
 	}
-	if len(programs) == 0 {
-		return usagef("--program %s: no executable in it; a C source is compiled when it is named itself", dir)
+	if len(b.programs) == 0 {
+		return none, usagef("--program %s: no executable in it; a C source is compiled when it is named itself", dir)
 	}
-	return p.ask(r, d.Guest, programs)
+	return b, nil
 }
 
 // notForGuest says what of a directory no program reads: what it was built
@@ -174,26 +207,54 @@ func (p *planFlags) programOf(test, base string, data []byte, s settings.Program
 	return runner.Program{Name: test, Argv: append(append(argv, path), s.Args...), Limit: limit, Needs: s.Needs}
 }
 
-// ask puts what the guest must be like and what is run there into the request.
-func (p *planFlags) ask(r *request, g settings.Guest, programs []runner.Program) error {
-	r.Programs, r.Guest = programs, g
-	profile, err := profileOf(r.Profile)
-	if err != nil {
-		return err
+// add puts what one flag brings beside what others did. All files lie in one
+// directory of one guest, which has to suit everybody.
+func (r *request) add(b brought, flag string) error {
+	for _, f := range b.files {
+		if slices.ContainsFunc(r.Files, func(g vmimage.File) bool { return g.Name == f.Name }) {
+			return usagef("%s: another one brings a file %s already, and they lie in one directory of the guest", flag, f.Name)
+		}
 	}
-	for _, x := range programs {
+	for _, x := range b.programs {
 		for _, n := range x.Needs {
 			if err := agentproto.CheckNeed(n); err != nil {
 				return usagef("the settings of %s: needs: %v", x.Name, err)
 			}
 		}
+		for _, y := range r.Programs {
+			// Tests of a program are named below it.
+			if strings.HasPrefix(y.Name, x.Name+"/") || strings.HasPrefix(x.Name, y.Name+"/") {
+				return usagef("%s: the tests of %s and of %s could not be told apart by name", flag, x.Name, y.Name)
+			}
+		}
+	}
+	if len(r.Programs) == 0 && len(r.Tests) == 0 {
+		r.Guest = b.guest
+	} else {
+		profile, err := profileOf(r.Profile)
+		if err != nil {
+			return err
+		}
+		if r.Guest, err = r.Guest.And(b.guest, profile.Machine); err != nil {
+			return usagef("%s: its settings do not go with those of another one: %v; run them apart", flag, err)
+		}
+	}
+	r.Files, r.Programs = append(r.Files, b.files...), append(r.Programs, b.programs...)
+	return nil
+}
+
+// fits says whether the guest can hold the files.
+func (r *request) fits() error {
+	profile, err := profileOf(r.Profile)
+	if err != nil {
+		return err
 	}
 	total := 0
 	for _, f := range r.Files {
 		total += len(f.Data)
 	}
 	// The guest unpacks them from memory into memory, and wants to run as well.
-	if memory := g.On(profile.Machine).MemoryMiB; total>>20 > memory/4 {
+	if memory := r.Guest.On(profile.Machine).MemoryMiB; total>>20 > memory/4 {
 		return usagef("--program: %d MiB of files are too much for a guest of %d MiB: it needs four times as much (memory: in the settings)", total>>20, memory)
 	}
 	return nil

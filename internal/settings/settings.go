@@ -61,6 +61,26 @@ func without(cmdline, other string) string {
 	}), " ")
 }
 
+// And is a guest on machine m that suits two programs: it has the larger of the
+// sizes, and both kernel command lines.
+func (g Guest) And(o Guest, m kernel.Machine) (Guest, error) {
+	mine, others := g.On(m), o.On(m) // what says nothing wants the machine as it is
+	g.Memory, g.Swap = Size(max(mine.MemoryMiB, others.MemoryMiB)), Size(max(mine.SwapMiB, others.SwapMiB))
+	if g.Cmdline == o.Cmdline {
+		return g, nil
+	}
+	for _, a := range strings.Fields(g.Cmdline) {
+		for _, b := range strings.Fields(o.Cmdline) {
+			// The kernel takes the last one of most, and of some each.
+			if name, _, _ := strings.Cut(a, "="); name == strings.SplitN(b, "=", 2)[0] {
+				return g, fmt.Errorf("cmdline: both say %s, %s and %s", name, a, b)
+			}
+		}
+	}
+	g.Cmdline = strings.TrimSpace(g.Cmdline + " " + o.Cmdline)
+	return g, g.check()
+}
+
 // File is the file beside one program.
 type File struct {
 	Program `yaml:",inline"`

@@ -128,6 +128,35 @@ func TestOn(t *testing.T) {
 	}
 }
 
+// Two programs in one guest: each finds what it asked for.
+func TestAnd(t *testing.T) {
+	m := kernel.Machine{MemoryMiB: 512, SwapMiB: 128}
+	for _, c := range []struct{ a, b, want Guest }{
+		{Guest{}, Guest{}, Guest{Memory: 512, Swap: 128}},
+		{Guest{Memory: 256}, Guest{}, Guest{Memory: 512, Swap: 128}}, // the other one counts on the profile's
+		{Guest{Memory: 1024}, Guest{Memory: 768, Swap: 256}, Guest{Memory: 1024, Swap: 256}},
+		{Guest{Memory: 256}, Guest{Memory: 300}, Guest{Memory: 300, Swap: 128}},
+		{Guest{Cmdline: "a=1 b"}, Guest{}, Guest{Cmdline: "a=1 b", Memory: 512, Swap: 128}},
+		{Guest{}, Guest{Cmdline: "a=1"}, Guest{Cmdline: "a=1", Memory: 512, Swap: 128}},
+		{Guest{Cmdline: "a=1 b"}, Guest{Cmdline: "a=1 b"}, Guest{Cmdline: "a=1 b", Memory: 512, Swap: 128}},
+		{Guest{Cmdline: "a=1 b"}, Guest{Cmdline: "c=a"}, Guest{Cmdline: "a=1 b c=a", Memory: 512, Swap: 128}},
+	} {
+		got, err := c.a.And(c.b, m)
+		if diff := cmp.Diff(c.want, got); err != nil || diff != "" {
+			t.Errorf("%+v and %+v: %v\n%s", c.a, c.b, err, diff)
+		}
+	}
+	for _, c := range []struct{ a, b, want string }{
+		{"x hugepages=4", "y hugepages=3", "both say hugepages, hugepages=4 and hugepages=3"},
+		{"hugepagesz=2M hugepages=4", "hugepages=4", "both say hugepages"}, // another size's perhaps
+		{strings.Repeat("x", 1000), strings.Repeat("y", 1000), "more than 1024 bytes"},
+	} {
+		if _, err := (Guest{Cmdline: c.a}).And(Guest{Cmdline: c.b}, m); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%.40q and %.40q: %v, want %q", c.a, c.b, err, c.want)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add([]byte("args: [a]\ntimeout: 3s\nprograms: {a: {env: {B: c}}}\n"))
 	f.Add([]byte("a: &a [*a]\n"))
