@@ -61,6 +61,9 @@ func (s *subjectFlags) readyKernels(req *request) ([]readyKernel, error) {
 	case len(s.modules) > 0 && len(s.kernels) == 0:
 		return nil, usagef("--modules goes with --kernel: what is built here has no modules")
 	}
+	if err := s.checkTree(); err != nil {
+		return nil, err
+	}
 	trees, err := findModules(s.modules)
 	if err != nil {
 		return nil, err
@@ -101,6 +104,21 @@ func (s *subjectFlags) readyKernels(req *request) ([]readyKernel, error) {
 		req.Modules = append(req.Modules, abs)
 	}
 	return out, trees.unused()
+}
+
+// checkTree says whether --tree is a kernel's, before its files are copied: it
+// may be anybody's home.
+func (s *subjectFlags) checkTree() error {
+	if s.tree == "" {
+		return nil
+	}
+	if st, err := os.Stat(s.tree); err != nil || !st.IsDir() {
+		return usagef("--tree %s: no such directory", s.tree)
+	}
+	if _, err := os.Stat(filepath.Join(s.tree, "Kconfig")); err != nil {
+		return usagef("--tree %s: not a Linux kernel: it has no Kconfig", s.tree)
+	}
+	return nil
 }
 
 // readImage reads a ready kernel.
@@ -146,13 +164,6 @@ func (r *readyKernel) pack(cache string, files []vmimage.File) error {
 // source opens the repository or directory and finds the commit to build.
 func (s *subjectFlags) source(ctx context.Context, dataDir string) (*gitrepo.Repo, kernel.Commit, error) {
 	if s.tree != "" {
-		// Before its files are copied: it may be anybody's home.
-		if st, err := os.Stat(s.tree); err != nil || !st.IsDir() {
-			return nil, kernel.Commit{}, usagef("--tree %s: no such directory", s.tree)
-		}
-		if _, err := os.Stat(filepath.Join(s.tree, "Kconfig")); err != nil {
-			return nil, kernel.Commit{}, usagef("--tree %s: not a Linux kernel: it has no Kconfig", s.tree)
-		}
 		repo, err := gitrepo.OpenDir(ctx, dataDir, s.tree)
 		if err != nil {
 			return nil, kernel.Commit{}, err
