@@ -5,8 +5,10 @@ package tests
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -86,12 +88,31 @@ func TestDirectoryOfPrograms(t *testing.T) {
 	waitNone(t)
 }
 
-// Warnings of the compiler are shown, and do not stand in the way of JSON.
-func TestCompilerWarningsAreShown(t *testing.T) {
-	dir := programIn(t, "c", map[string]string{"w.c": "int main(int argc, char **argv) { int unused; return argv[0][0] != '/'; }\n"})
-	r := run(t, "check", "--repo", seriesRepo, "--rev", "longterm", "--program", filepath.Join(dir, "w.c"), "--format", "json")
-	if r.status != 0 || !strings.Contains(r.stderr, "unused variable") || !strings.Contains(r.stderr, "unused parameter") || strings.Contains(r.stdout, "warning: unused") {
-		t.Errorf("status %d\n%s", r.status, r.stderr)
+// A program, a script and a test of the catalogue run side by side, in a guest
+// that suits all. Warnings of the compiler are shown, and do not stand in the way
+// of JSON.
+func TestProgramBesideScriptAndTest(t *testing.T) {
+	dir := programIn(t, "c", map[string]string{
+		"w.c":          "int main(int argc, char **argv) { int unused; return argv[0][0] != '/'; }\n",
+		"w.yaml":       "cmdline: hugepages=3\nmemory: 256M\n",
+		"huge.sh":      "grep -q 'HugePages_Total: *3' /proc/meminfo && grep -q 'MemTotal: *6' /proc/meminfo && test -x /user/w\n",
+		"huge.sh.yaml": "memory: 640M\n",
+		"fails.sh":     "exit 1\n",
+	})
+	r := run(t, "check", "--repo", seriesRepo, "--rev", "longterm", "--format", "json", "--test", "cow/fork-basic/base",
+		"--program", filepath.Join(dir, "w.c"), "--script", filepath.Join(dir, "huge.sh"), "--script", filepath.Join(dir, "fails.sh"))
+	if r.status != 1 || !strings.Contains(r.stderr, "unused variable") || !strings.Contains(r.stderr, "unused parameter") {
+		t.Fatalf("status %d\n%s", r.status, r.stderr)
+	}
+	var res kernel.CheckResult
+	if err := json.Unmarshal([]byte(r.stdout), &res); err != nil {
+		t.Fatalf("%v\n%s", err, r.stdout)
+	}
+	want := map[string]kernel.Verdict{
+		"cow/fork-basic/base": kernel.Good, "program/w": kernel.Good, "script/huge.sh": kernel.Good, "script/fails.sh": kernel.Bad,
+	}
+	if got := verdicts(res.Tests); !maps.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }
 
