@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"io/fs"
 	"maps"
 	"os"
@@ -116,6 +117,8 @@ func TestProgramBesideScriptAndTest(t *testing.T) {
 	}
 }
 
+var selftestOn = flag.String("selftest-on", "6.1", "kernel `versions` for TestKernelsOwnCowSelftest, separated by spaces; make versions asks for all")
+
 // The kernel's own mm/cow runs through kbisect to its last line, and every
 // result counts as it does without kbisect.
 func TestKernelsOwnCowSelftest(t *testing.T) {
@@ -130,17 +133,28 @@ func TestKernelsOwnCowSelftest(t *testing.T) {
 		t.Fatalf("tests/get-cow-selftest: %v\n%s", err, said.String())
 	}
 	program := strings.TrimSpace(string(out))
-	t.Run("6.1", func(t *testing.T) {
-		cowSelftest(t, program, "6.1.", "--repo", seriesRepo, "--rev", "base")
-	})
-	t.Run("6.12", func(t *testing.T) {
-		file := os.Getenv("KBISECT_TEST_KERNEL_6_12")
-		if file == "" {
-			t.Skip("no slim 6.12 kernel is built for this; KBISECT_TEST_KERNEL_6_12 may name one")
-		}
-		cowSelftest(t, program, "6.12.", "--kernel", file)
-	})
+	for _, version := range strings.Fields(*selftestOn) {
+		t.Run(version, func(t *testing.T) {
+			repo, rev := seriesRepo, "base" // of 6.1; built for other tests as well
+			if version != "6.1" {
+				repo, rev = linux(t, version), "HEAD"
+			}
+			cowSelftest(t, program, version+".", "--repo", repo, "--rev", rev)
+		})
+	}
 	waitNone(t)
+}
+
+// linux is a repository with the source of a kernel version.
+func linux(t *testing.T, version string) string {
+	cmd := exec.Command("./get-linux", version)
+	cmd.Env = append(os.Environ(), "KBISECT_LINUX=") // which is one version
+	cmd.Stderr = t.Output()
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("tests/get-linux %s: %v", version, err)
+	}
+	return strings.TrimSpace(string(out))
 }
 
 func cowSelftest(t *testing.T, program, release string, subject ...string) {
