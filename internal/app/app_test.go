@@ -63,19 +63,23 @@ func expectStatus(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// makeImage follows Documentation/arch/x86/boot.rst as far as it is read.
 func makeImage(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: image FILE RELEASE")
 	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), imageOf(args[1]), 0o644))
+}
+
+// imageOf follows Documentation/arch/x86/boot.rst as far as it is read.
+func imageOf(release string) []byte {
 	b := make([]byte, 0x2000)
 	b[0x1f1] = 15
 	copy(b[0x202:], "HdrS\x0f\x02")
-	if args[1] != "" {
+	if release != "" {
 		copy(b[0x20e:], "\x00\x03")
-		copy(b[0x500:], args[1]+" (a@b) #1 SMP\x00")
+		copy(b[0x500:], release+" (a@b) #1 SMP\x00")
 	}
-	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b, 0o644))
+	return b
 }
 
 func TestStepStatus(t *testing.T) {

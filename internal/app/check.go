@@ -27,7 +27,8 @@ func newCheck(o *options) *cobra.Command {
 
 Several --kernel give one table of tests and kernels. --modules names lib/modules/RELEASE or a
 directory above it; each kernel takes the modules of its own release, in whatever order they
-are given. They are packed as far as the guest needs them and the kernel lacks them.`,
+are given, and goes without if there are none for it. They are packed as far as the guest needs
+them and the kernel lacks them.`,
 		Example: `  orchestrator check --repo ~/linux --rev HEAD
   orchestrator check --tree . --test 'cow/vmsplice*'
   orchestrator check --kernel vmlinuz-6.1 --kernel vmlinuz-6.12 --modules /lib/modules

@@ -63,27 +63,36 @@ func findModules(dirs []string) (*moduleTrees, error) {
 	return m, nil
 }
 
-// of finds the tree of a kernel by its release.
+// of finds the tree of a kernel by its release; "" when there is none.
 func (m *moduleTrees) of(file, release string) (string, error) {
 	if release == "" {
 		return "", usagef("--kernel %s does not say its release, so that its modules cannot be found", file)
 	}
-	var found, others []string
+	var found []string
 	for _, t := range m.trees {
-		if name := filepath.Base(t); name == release {
+		if filepath.Base(t) == release {
 			found = append(found, t)
-		} else if !slices.Contains(others, name) {
-			others = append(others, name)
 		}
 	}
 	switch len(found) {
 	case 0:
-		return "", usagef("--kernel %s is %s, and --modules has only %s", file, release, strings.Join(others, ", "))
+		return "", nil
 	case 1:
 		m.used[m.from[found[0]]] = true
 		return found[0], nil
 	}
 	return "", usagef("--modules has %s twice: %s and %s", release, found[0], found[1])
+}
+
+// releases are those that there are modules for.
+func (m *moduleTrees) releases() string {
+	var names []string
+	for _, t := range m.trees {
+		if name := filepath.Base(t); !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 // unused complains about a directory that was given for nothing: likely the

@@ -89,7 +89,15 @@ func (s *subjectFlags) readyKernels(req *request) ([]readyKernel, error) {
 				return nil, err
 			}
 			r.kernel.Modules = &kernel.Modules{}
-			if r.modules, r.kernel.Modules.Missing, err = packModules(tree, profile.Machine); err != nil {
+			switch {
+			case tree != "":
+				r.modules, r.kernel.Modules.Missing, err = packModules(tree, profile.Machine)
+			case len(s.kernels) == 1:
+				err = usagef("--kernel %s is %s, and --modules has only %s", file, r.kernel.Release, trees.releases())
+			default: // beside kernels with modules there may be one that has all built in
+				r.kernel.Modules.Missing = []string{"--modules has none for " + r.kernel.Release}
+			}
+			if err != nil {
 				return nil, err
 			}
 		}
