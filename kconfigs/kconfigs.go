@@ -28,6 +28,32 @@ func Fragment(name string) ([]byte, error) {
 // and child really run at once.
 var slim = kernel.Machine{Type: "microvm", Arch: "x86_64", MemoryMiB: 512, CPUs: 2, SwapMiB: 128, Cmdline: memoryArgs}
 
+// everywhere are the tests that do not skip on a kernel of profile cow, be it
+// 5.10, 6.1, 6.12 or 7.3: 208 of those of the catalogue. What is not here wants a
+// later kernel (mTHP, MADV_COLLAPSE, pins that gup_test holds, secret memory,
+// userfaultfd's write protection), a device, or pages of 1 GiB.
+var everywhere = kernel.Cells{
+	Cases: []string{
+		"fork-basic", "fork-basic-mprotect",
+		"vmsplice-child-unmap", "vmsplice-child-unmap-mprotect", "vmsplice-before-fork", "vmsplice-after-fork", "vmsplice-fork-exit",
+		"fixed-buffer-read-only", "fixed-buffer-fork", "fixed-buffer-soft-dirty", "fixed-buffer-tail-page",
+		"process-vm-readv", "process-vm-writev", "proc-mem-write", "proc-mem-write-private", "private-write",
+		"ro-pin-unshares", "ro-pin-unshares-fast", "ro-pin-unshares-longterm", "ro-get-keeps-shared",
+		"direct-io-fork", "direct-io-soft-dirty", "direct-io-swap", "fork-snapshot-pinned", "dirty-pipe",
+		"file-pin-fork", "file-pin-shared-io-uring", "file-pin-private-io-uring", "hugetlb-pool-exhausted",
+	},
+	Memory: []string{
+		"base", "swap", "thp-pmd", "thp-pmd-swap", "thp-pte", "thp-pte-swap", "thp-single", "thp-single-swap", "thp-mremap", "thp-shared",
+		"hugetlb-2m", "zeropage", "huge-zeropage", "memfd", "tmpfile", "private-file", "memfd-hugetlb-2m", "ksm",
+	},
+}
+
+// anywhere are those that any kernel can run which boots at all.
+var anywhere = kernel.Cells{
+	Cases:  []string{"fork-basic", "fork-basic-mprotect", "vmsplice-child-unmap", "vmsplice-child-unmap-mprotect", "vmsplice-before-fork", "vmsplice-after-fork", "vmsplice-fork-exit", "private-write"},
+	Memory: []string{"base", "zeropage", "memfd", "tmpfile", "private-file"},
+}
+
 // memoryArgs give tests the kinds of memory that are off unless asked for: a few
 // huge pages in the pool, and memfd_secret() before 6.5.
 const memoryArgs = "hugepages=8 secretmem.enable=1"
@@ -74,6 +100,7 @@ var profiles = []kernel.Profile{
 		Fragments:   []string{"cow.x86_64.config"},
 		Machine:     slim,
 		Tests:       core,
+		MustRun:     everywhere,
 	},
 	{
 		Name:        "cow-debug",
@@ -81,6 +108,7 @@ var profiles = []kernel.Profile{
 		Fragments:   []string{"cow.x86_64.config", "cow-debug.x86_64.config"},
 		Machine:     slim,
 		Tests:       core,
+		MustRun:     everywhere,
 	},
 	{
 		Name:        "cow-vfio",
@@ -88,12 +116,14 @@ var profiles = []kernel.Profile{
 		Fragments:   []string{"cow.x86_64.config", "cow-vfio.x86_64.config"},
 		Machine:     withDevice,
 		Tests:       []string{"cow/*longterm-pin*", "cow/vmsplice-fork-exit/*"},
+		MustRun:     everywhere,
 	},
 	{
 		Name:        "stock",
 		Description: "a distribution kernel as it is, for check --kernel with --modules; q35",
 		Machine:     kernel.Machine{Type: "q35", Arch: "x86_64", MemoryMiB: 1024, CPUs: 2, SwapMiB: 128, Cmdline: stockArgs},
 		Tests:       core,
+		MustRun:     anywhere,
 	},
 }
 

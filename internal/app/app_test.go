@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -12,6 +13,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/kernel-bisect/kbisect/internal/kernel"
+	"github.com/kernel-bisect/kbisect/kconfigs"
+	"github.com/kernel-bisect/kbisect/vmimage"
 )
 
 func TestMain(m *testing.M) {
@@ -104,6 +107,35 @@ func TestStepStatus(t *testing.T) {
 	} {
 		if got := stepStatus(c.tests); got != c.want {
 			t.Errorf("%v: %d, want %d", c.tests, got, c.want)
+		}
+	}
+}
+
+// What a profile says must run is there: a name that is no test guards nothing.
+func TestMustRun(t *testing.T) {
+	tests, err := vmimage.Tests()
+	if errors.Is(err, vmimage.ErrNotBuilt) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range kconfigs.Profiles() {
+		used := map[string]int{}
+		for _, x := range tests {
+			if p.MustRun.Has(x.Name) {
+				parts := strings.Split(x.Name, "/")
+				used[parts[1]]++
+				used[parts[2]]++
+			}
+		}
+		if len(used) == 0 {
+			t.Errorf("%s: every test may skip", p.Name)
+		}
+		for _, name := range slices.Concat(p.MustRun.Cases, p.MustRun.Memory) {
+			if used[name] == 0 {
+				t.Errorf("%s: %s is in no test that must run", p.Name, name)
+			}
 		}
 	}
 }

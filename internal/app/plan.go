@@ -158,7 +158,31 @@ func matches(glob, name string) bool {
 
 func (r request) plan() (job.Plan, error) {
 	ps, err := r.programs()
-	return job.Plan{Programs: ps, Runs: r.Runs, ShareGuests: r.ShareGuests}, err
+	if err != nil {
+		return job.Plan{}, err
+	}
+	must, err := r.mustRun()
+	return job.Plan{Programs: ps, Runs: r.Runs, ShareGuests: r.ShareGuests, MustRun: must}, err
+}
+
+// mustRun are the tests that the profile says must not skip.
+func (r request) mustRun() (map[string]bool, error) {
+	if len(r.Programs) > 0 {
+		return nil, nil
+	}
+	p, err := profileOf(r.Profile)
+	if err != nil {
+		return nil, err
+	}
+	tests, err := vmimage.Tests()
+	if err != nil {
+		return nil, err
+	}
+	must := map[string]bool{}
+	for _, t := range tests {
+		must[t.Name] = p.MustRun.Has(t.Name)
+	}
+	return must, nil
 }
 
 func profileOf(name string) (kernel.Profile, error) {

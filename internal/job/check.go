@@ -17,6 +17,9 @@ type Plan struct {
 	Runs     int // evidence wanted at least for each test
 	// ShareGuests lets tests that pass do so in one guest, where they can.
 	ShareGuests bool
+	// MustRun are the tests that must not skip: a guest that lacks what they
+	// need is not the one that was asked for.
+	MustRun map[string]bool
 }
 
 // maxPerTest bounds the runs of a test whose outcomes disagree, unless the
@@ -60,7 +63,7 @@ func (s *subject) tests(ctx context.Context, e Event, boot kernel.Boot, plan Pla
 		if err != nil {
 			return results, err
 		}
-		results = append(results, r...)
+		results = append(results, plan.held(r)...)
 		e.Done += plan.Runs - s.haveSharedOf(p, plan)
 	}
 	return results, nil
@@ -91,6 +94,17 @@ func (s *subject) test(ctx context.Context, p runner.Program, atLeast int) ([]ke
 		results[i].Reused = min(reusedRuns, results[i].Runs)
 	}
 	return results, nil
+}
+
+// held makes untestable what skips and must not. It is no failure of the kernel,
+// but nothing was found out.
+func (plan Plan) held(tests []kernel.TestResult) []kernel.TestResult {
+	for i := range tests {
+		if t := &tests[i]; t.Verdict == kernel.Skipped && plan.MustRun[t.Name] {
+			t.Verdict, t.MustRun, t.Reason = kernel.Untestable, true, "must not skip: "+t.Reason
+		}
+	}
+	return tests
 }
 
 // isOf says whether a test is the program itself or one of several in it.

@@ -65,6 +65,30 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// A skip of a test that must not skip is no pass, no failure, and no skip.
+func TestCheckMustRun(t *testing.T) {
+	for outcomes, want := range map[string]string{
+		"s": "untestable 0/0, skipped 0/0",
+		"p": "good 2/0, skipped 0/0",
+		"f": "bad 2/2, skipped 0/0",
+		"i": "inconclusive 0/0, skipped 0/0",
+	} {
+		for _, share := range []bool{false, true} {
+			w := newWorld(t, 1)
+			w.script["0 a"], w.script["0 b"] = outcomes, "s"
+			p := plan("a", "b")
+			p.MustRun, p.ShareGuests = map[string]bool{"a": true, "c": true}, share
+			_, got, err := check(t, w, w.lab("job"), p)
+			if err != nil || verdicts(got) != want {
+				t.Errorf("%s: %s, %v; want %s", outcomes, verdicts(got), err, want)
+			}
+			if got[0].MustRun != (got[0].Verdict == kernel.Untestable) || got[0].MustRun && got[0].Reason != "must not skip: no huge pages" {
+				t.Errorf("%s: %+v", outcomes, got[0])
+			}
+		}
+	}
+}
+
 func TestCheckOfAKernelThatDoesNotBoot(t *testing.T) {
 	w := newWorld(t, 1)
 	w.noBoot[0] = true

@@ -6,6 +6,7 @@ package kernel
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -50,9 +51,22 @@ type Profile struct {
 	Fragments   []string `json:"fragments"` // names in kconfigs/, merged in this order
 	Machine     Machine  `json:"machine"`
 	Tests       []string `json:"tests"` // globs over test names
-	// MustRun are globs over the tests that must not skip, of those that are run
-	// at all: the guest has what they need, on every kernel it is meant for.
-	MustRun []string `json:"must_run,omitempty"`
+	// MustRun are the tests that must not skip, if they are run at all: the guest
+	// has what they need, on every kernel that the profile is meant for.
+	MustRun Cells `json:"must_run"`
+}
+
+// Cells are tests of the catalogue: each of the cases on each kind of memory,
+// as far as there is such a test.
+type Cells struct {
+	Cases  []string `json:"cases"`
+	Memory []string `json:"memory"`
+}
+
+// Has says whether a test, cow/CASE/MEMORY, is one of the cells.
+func (c Cells) Has(test string) bool {
+	parts := strings.Split(test, "/")
+	return len(parts) == 3 && slices.Contains(c.Cases, parts[1]) && slices.Contains(c.Memory, parts[2])
 }
 
 // Test is one named verdict of a reproducer, as its --list describes it.
