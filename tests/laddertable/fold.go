@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -44,6 +45,34 @@ func (f *folded) addTo(name, text, memory string) {
 	(*rows)[r].memories = append((*rows)[r].memories, memory)
 }
 
+// sized is a kind of memory that comes in several sizes.
+var sized = regexp.MustCompile(`^(mthp-)[^-]+(-.*)$`)
+
+// ofAnySize names kinds of memory that differ in size only once, mthp-*-pte, if
+// all that the group has of them are here.
+func (g group) ofAnySize(memories []string) []string {
+	sizes := map[string]int{} // of the whole group
+	for _, r := range g.rows {
+		for _, m := range r.memories {
+			sizes[sized.ReplaceAllString(m, "$1*$2")]++
+		}
+	}
+	here := map[string]int{}
+	for _, m := range memories {
+		here[sized.ReplaceAllString(m, "$1*$2")]++
+	}
+	var out []string
+	for _, m := range memories {
+		if any := sized.ReplaceAllString(m, "$1*$2"); here[any] == sizes[any] {
+			m = any
+		}
+		if !slices.Contains(out, m) {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
 func (f *folded) String() string {
 	var b strings.Builder
 	for _, g := range f.groups {
@@ -57,7 +86,7 @@ func (f *folded) String() string {
 			}
 			fmt.Fprintf(&b, "| `%s`", cell(name))
 			if len(r.memories) > 1 {
-				b.WriteString(" " + cell(strings.Join(r.memories, ", ")))
+				b.WriteString(" " + cell(strings.Join(g.ofAnySize(r.memories), ", ")))
 			}
 			b.WriteString(" |" + r.text + "\n")
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -109,6 +110,9 @@ func (n *counts) compare(k kernel.KernelResult, name string, pr *prediction, p p
 	return shown + " (≠ " + string(want) + ")"
 }
 
+// anySize is a need for huge pages of one of many sizes.
+var anySize = regexp.MustCompile(`mthp:\d+`)
+
 // skipped says why tests skip: a row for each reason and the kernels it holds on.
 func skipped(m kernel.MatrixResult, names []string) string {
 	var f folded // by reason, then by kernels; its memories are tests
@@ -118,10 +122,11 @@ func skipped(m kernel.MatrixResult, names []string) string {
 		for _, k := range m.Kernels {
 			for _, t := range k.Tests {
 				if t.Name == name && t.Verdict == kernel.Skipped {
-					if where[t.Reason] == nil {
-						reasons = append(reasons, t.Reason)
+					reason := anySize.ReplaceAllString(t.Reason, "mthp")
+					if where[reason] == nil {
+						reasons = append(reasons, reason)
 					}
-					where[t.Reason] = append(where[t.Reason], short(k.Kernel.Name()))
+					where[reason] = append(where[reason], short(k.Kernel.Name()))
 				}
 			}
 		}

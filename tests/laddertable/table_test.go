@@ -79,6 +79,21 @@ func TestTable(t *testing.T) {
 	}
 }
 
+func TestFoldSizes(t *testing.T) {
+	var f folded
+	for _, m := range []string{"base", "mthp-16k-pte", "mthp-32k-pte", "mthp-16k-single", "mthp-64k-pte"} {
+		f.add("cow/a/"+m, " good |")
+	}
+	f.add("cow/a/mthp-32k-single", " bad |")
+	f.add("cow/b/mthp-16k-pte", " good |")
+	want := "| `cow/a/*` base, mthp-*-pte, mthp-16k-single | good |\n" +
+		"| `cow/a/mthp-32k-single` | bad |\n" +
+		"| `cow/b/mthp-16k-pte` | good |\n"
+	if d := cmp.Diff(want, f.String()); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+}
+
 func TestParsePredictions(t *testing.T) {
 	for text, want := range map[string]string{
 		"cow/*":                             "line 1: want: GLOB",
