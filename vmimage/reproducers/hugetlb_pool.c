@@ -65,6 +65,8 @@ const struct repro_case hugetlb_pool_cases[] = {
 		.class = "policy",
 		.source = "hugetlb_wp(), unmap_ref_private(): by design",
 		.forms = FORM_BIT(HUGETLB),
+		.known = "no huge page is left to copy to",
+		.known_forms = FORM_BIT(HUGETLB),
 		.run = exhausted,
 	},
 	{ .name = NULL }

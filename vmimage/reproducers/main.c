@@ -161,6 +161,9 @@ static _Noreturn void run(const struct test *test, unsigned int seconds)
 	/* The child, if any, dies with this process: peer.c. */
 	signal(SIGALRM, time_is_up);
 	alarm(seconds);
+	if (test->the_case->known &&
+	    test->the_case->known_forms & FORM_BIT(test->memory->form))
+		known_to_fail(test->the_case->known);
 	region = region_create(test->memory);
 	test->the_case->run(&region, test->the_case);
 	errno = 0;

@@ -206,6 +206,8 @@ struct spliced {
 struct spliced splice_region(const struct region *region);
 /* The bytes there are now; the caller frees them. */
 unsigned char *read_spliced(struct spliced spliced);
+#define HUGETLB_REUSED \
+	"hugetlb pages are reused if mapped once, whoever refers to them"
 /* expect_bytes() of them; AFTER_FORK is what else may be there. */
 void expect_spliced(struct spliced spliced, const char *where,
 		    const char *otherwise);
@@ -245,6 +247,8 @@ void diagnostic(const char *format, ...) PRINTF_LIKE;
  * parent whose child ended with a verdict adopts it (peer.c).
  */
 _Noreturn void pass(void);
+/* A pass will then say that it is an unexpected one. */
+void known_to_fail(const char *why);
 _Noreturn void fail(void);
 _Noreturn void skip(const char *format, ...) PRINTF_LIKE;
 _Noreturn void expected_failure(const char *format, ...) PRINTF_LIKE;
@@ -271,6 +275,9 @@ struct repro_case {
 	unsigned int forms;	/* FORM_BIT()s */
 	bool pmd_size_only;	/* of the huge pages those of a PMD's size */
 	const char *needs[4];	/* guest features besides those of the memory */
+	/* Why it fails on every kernel, by expected_failure(), on these forms. */
+	const char *known;
+	unsigned int known_forms;
 	const struct pin_user *pin;
 	unsigned int race_seconds;	/* racy: tries for that long at most */
 	void (*run)(struct region *region, const struct repro_case *self);

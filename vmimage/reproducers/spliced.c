@@ -86,7 +86,7 @@ void expect_spliced_unless_hugetlb(const struct region *region,
 
 	if (region->memory->form == HUGETLB &&
 	    all_bytes(bytes, spliced.size, AFTER_FORK))
-		expected_failure("hugetlb pages are reused if mapped once, whoever refers to them");
+		expected_failure("%s", HUGETLB_REUSED);
 	expect_bytes(bytes, spliced.size, spliced.original, AFTER_FORK, where,
 		     otherwise);
 	free(bytes);

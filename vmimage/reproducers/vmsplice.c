@@ -132,7 +132,7 @@ static void fork_exit(struct region *region, const struct repro_case *self)
 		if (region->memory->form == THP_PMD && kernel_older_than(5, 18))
 			expected_failure("before 5.18 huge pages are reused if mapped once, whoever refers to them");
 		if (region->memory->form == HUGETLB)
-			expected_failure("hugetlb pages are reused if mapped once, whoever refers to them");
+			expected_failure("%s", HUGETLB_REUSED);
 	}
 	expect_bytes(bytes, spliced.size, BEFORE_FORK, AFTER_FORK,
 		     "pipe after the process wrote to its memory",
@@ -151,6 +151,8 @@ const struct repro_case vmsplice_cases[] = {
 		.class = "missed-cow",
 		.source = CVE_SOURCE,
 		.forms = ANON_FORMS,
+		.known = HUGETLB_REUSED,
+		.known_forms = FORM_BIT(HUGETLB),
 		.run = child_unmap,
 	},
 	{
@@ -159,6 +161,8 @@ const struct repro_case vmsplice_cases[] = {
 		.class = "missed-cow",
 		.source = CVE_SOURCE ", and commit 64fe24a3e05e (6.0)",
 		.forms = ANON_FORMS,
+		.known = HUGETLB_REUSED,
+		.known_forms = FORM_BIT(HUGETLB),
 		.run = child_unmap_mprotect,
 	},
 	{
@@ -167,6 +171,8 @@ const struct repro_case vmsplice_cases[] = {
 		.class = "missed-cow",
 		.source = "Linus Torvalds' example, discussed in " SEED_THREAD,
 		.forms = ANON_FORMS,
+		.known = HUGETLB_REUSED,
+		.known_forms = FORM_BIT(HUGETLB),
 		.run = before_fork,
 	},
 	{
@@ -175,6 +181,8 @@ const struct repro_case vmsplice_cases[] = {
 		.class = "missed-cow",
 		.source = CVE_SOURCE ", with the roles exchanged",
 		.forms = ANON_FORMS,
+		.known = HUGETLB_REUSED,
+		.known_forms = FORM_BIT(HUGETLB),
 		.run = after_fork,
 	},
 	{
@@ -187,6 +195,8 @@ const struct repro_case vmsplice_cases[] = {
 		.class = "policy",
 		.source = "unprivileged relative of David Hildenbrand's example in " SEED_THREAD,
 		.forms = ANON_FORMS & ~SWAP_FORMS,
+		.known = HUGETLB_REUSED,
+		.known_forms = FORM_BIT(HUGETLB),
 		.run = fork_exit,
 	},
 	{ .name = NULL }
