@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/kernel-bisect/kbisect/internal/console"
 	"github.com/kernel-bisect/kbisect/internal/gitrepo"
 	"github.com/kernel-bisect/kbisect/internal/guest"
 	"github.com/kernel-bisect/kbisect/internal/imagecache"
@@ -49,6 +50,7 @@ type request struct {
 	Files       []vmimage.File    `json:"files,omitempty"` // what the user brings into the guest
 	Programs    []runner.Program  `json:"programs,omitempty"`
 	Guest       settings.Guest    `json:"guest,omitzero"` // what they want of it
+	Allowed     []console.Allowed `json:"allowed,omitempty"`
 	Runs        int               `json:"runs,omitempty"`
 	Confidence  float64           `json:"confidence,omitempty"`
 	Fresh       bool              `json:"fresh,omitempty"`
@@ -99,13 +101,13 @@ func (o *options) newBench(ctx context.Context, ws *workspace, id string, req re
 	}
 	b.bar = o.newProgress()
 	b.host = kernel.Host{CPUs: runtime.NumCPU(), QEMU: accel.QEMU, Accelerator: accel.Accel, Compiler: kbuild.Compiler(ctx), Guest: digest}
-	lab := &runner.Lab{Owner: ws.data, QEMU: qemuPath, Accel: accel.Accel, Image: image, Limits: guest.DefaultLimits, Log: b.log, NoFork: req.BootPerRun}
+	lab := &runner.Lab{Owner: ws.data, QEMU: qemuPath, Accel: accel.Accel, Image: image, Limits: guest.DefaultLimits, Log: b.log, Allowed: req.Allowed, NoFork: req.BootPerRun}
 	if len(req.Programs) == 0 { // else they have the guest to themselves
 		lab.Waiting = []string{vmimage.ReproducerPath, vmimage.ReproducerWaits}
 	}
 	b.lab = &job.Lab{
 		Job: id, Record: ws.store, Fresh: req.Fresh, Notify: b.bar.notify,
-		Setting: setting(b.profile.Machine, accel, digest),
+		Setting: setting(b.profile.Machine, accel, digest, req.Allowed),
 		Boot: func(ctx context.Context, k kernel.Kernel) (job.Bench, kernel.Boot, error) {
 			booted, boot, err := lab.Boot(ctx, k, b.profile.Machine)
 			if booted == nil { // not a *Booted in an interface
@@ -197,11 +199,12 @@ func guestImage(cache string, files []vmimage.File, modules []byte) (path, diges
 }
 
 // setting digests what may influence a run besides kernel and program.
-func setting(m kernel.Machine, accel qemu.Choice, image string) string {
+func setting(m kernel.Machine, accel qemu.Choice, image string, allowed []console.Allowed) string {
 	text, _ := json.Marshal(struct {
 		Machine                      kernel.Machine
 		Accel, QEMU, BootArgs, Image string
-	}{m, accel.Accel, accel.QEMU, qemu.BootArgs, image})
+		Allowed                      []console.Allowed `json:",omitempty"` // a run is recorded with its outcome
+	}{m, accel.Accel, accel.QEMU, qemu.BootArgs, image, allowed})
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:])
 }

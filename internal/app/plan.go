@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kernel-bisect/kbisect/internal/console"
 	"github.com/kernel-bisect/kbisect/internal/job"
 	"github.com/kernel-bisect/kbisect/internal/kbuild"
 	"github.com/kernel-bisect/kbisect/internal/kconfig"
@@ -26,6 +27,7 @@ import (
 type planFlags struct {
 	profile           string
 	kconfig           []string
+	allowConsole      string
 	tests             []string
 	programs, scripts []string
 	testTimeout       time.Duration
@@ -41,6 +43,7 @@ func (p *planFlags) register(cmd *cobra.Command) {
 	f.StringVar(&p.profile, "profile", kconfigs.Profiles()[0].Name, "kernel configuration and machine, see list profiles")
 	f.StringArrayVar(&p.kconfig, "kconfig", nil, "further config fragment `file`, every symbol of which must take effect; repeatable")
 	f.DurationVar(&p.testTimeout, "test-timeout", 0, "time limit of --program or --script (default 1m, or what the YAML beside it says)")
+	f.StringVar(&p.allowConsole, "allow-console", "", "complaints of the kernel that do not count: a `file` of regular expressions for their titles, each with its reason in a comment above")
 	f.BoolVar(&p.fresh, "fresh", false, "make every run anew instead of using recorded ones of the same kernel")
 	f.BoolVar(&p.noSandbox, "no-sandbox", false, "run make unprotected; for sources you trust, where bubblewrap cannot work")
 	f.BoolVar(&p.bootPerRun, "boot-per-run", false, "boot a guest for every run instead of forking it from a snapshot (slow)")
@@ -81,6 +84,15 @@ func (p *planFlags) request(ctx context.Context, o *options, kind string) (reque
 			return r, usagef("--kconfig %v", err)
 		}
 		r.Kconfig = append(r.Kconfig, kbuild.Fragment{Name: name, Text: text})
+	}
+	if p.allowConsole != "" {
+		text, err := os.ReadFile(p.allowConsole)
+		if err != nil {
+			return r, usagef("--allow-console %v", err)
+		}
+		if r.Allowed, err = console.ParseAllowed(text); err != nil {
+			return r, usagef("--allow-console %s: %v", p.allowConsole, err)
+		}
 	}
 	return r, p.bring(ctx, o, &r)
 }

@@ -33,6 +33,8 @@ type Lab struct {
 	Waiting []string
 	Limits  guest.Limits
 	Log     *zap.Logger
+	// Allowed are complaints of the kernel that do not count.
+	Allowed []console.Allowed
 	// NoFork boots a guest for every run instead of forking it from a snapshot.
 	NoFork bool
 }
@@ -267,7 +269,9 @@ func (b *Booted) execute(ctx context.Context, p Program) (verdict.Evidence, erro
 		return verdict.Evidence{}, g.err
 	}
 	defer g.close()
-	return g.session.Run(ctx, p.Argv, p.Limit)
+	e, err := g.session.Run(ctx, p.Argv, p.Limit)
+	e.Allowed = b.lab.Allowed
+	return e, err
 }
 
 // fresh gives a guest that has run nothing yet.

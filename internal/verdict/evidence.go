@@ -30,6 +30,7 @@ type Evidence struct {
 	Panicked   bool          // QMP GUEST_PANICKED
 	QEMUError  string        // what QEMU complained about when it died
 	Wall       time.Duration
+	Allowed    []console.Allowed // complaints of the kernel that do not count
 }
 
 // ExitSkip is kselftest's exit status for "the guest lacks what I need", and
@@ -54,6 +55,9 @@ func Classify(test string, e Evidence) kernel.Run {
 		}
 	}
 	r.Reason = strings.TrimPrefix(r.Reason, test+": ")
+	if _, allowed := e.complaints(); len(allowed) > 0 && r.Outcome == kernel.Pass {
+		r.Reason = strings.TrimPrefix(r.Reason+"; the kernel said, and may: "+allowed[0].Signature.Title, "; ")
+	}
 	if r.Outcome != kernel.Pass && r.Outcome != kernel.Skip {
 		r.Console = console.Clean(e.Console, maxKept)
 	}
@@ -61,8 +65,13 @@ func Classify(test string, e Evidence) kernel.Run {
 	return r
 }
 
+// complaints are those of the kernel that count, and those that do not.
+func (e *Evidence) complaints() (found, allowed []console.Finding) {
+	return console.Allow(console.Scan(e.Console), e.Allowed)
+}
+
 func judge(e Evidence) (kernel.Outcome, kernel.Signature, string) {
-	if found := console.Scan(e.Console); len(found) > 0 {
+	if found, _ := e.complaints(); len(found) > 0 {
 		sig := found[0].Signature
 		if sig.Kind == "hang" { // lockups and stalls that the kernel itself reports
 			return kernel.Hang, sig, sig.Title

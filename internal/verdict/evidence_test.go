@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kernel-bisect/kbisect/internal/console"
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 )
 
@@ -175,6 +176,29 @@ func TestWhatIsKept(t *testing.T) {
 	} {
 		if got := Classify(name, e).Console; got != want {
 			t.Errorf("console %q, want %q", got, want)
+		}
+	}
+}
+
+// What is allowed on the console is a remark; a crash behind it is one still.
+func TestAllowed(t *testing.T) {
+	const known = "[    1.0] WARNING: CPU: 0 PID: 7 at mm/a.c:5 known_one+0x1/0x2\n"
+	allowed := []console.Allowed{{Title: "WARNING in known_one", Why: "known"}}
+	for _, c := range []struct {
+		name   string
+		e      Evidence
+		want   kernel.Outcome
+		reason string
+	}{
+		{"not allowed", Evidence{Result: true, Console: []byte(known)}, kernel.Crash, "WARNING in known_one"},
+		{"passes", Evidence{Result: true, Console: []byte(known), Allowed: allowed}, kernel.Pass, "the kernel said, and may: WARNING in known_one"},
+		{"fails", Evidence{Result: true, Exit: 1, Console: []byte(known), Allowed: allowed}, kernel.Fail, "exit status 1"},
+		{"crashes", Evidence{Result: true, Console: []byte(known + "[    2.0] BUG: Bad page state in process x  pfn:12345\n"), Allowed: allowed}, kernel.Crash, "BUG: Bad page state"},
+		{"panics", Evidence{Ended: true, Panicked: true, Console: []byte(known + "[    2.0] Kernel panic - not syncing: panic_on_warn set ...\n"), Allowed: allowed}, kernel.Crash, "guest panicked without a word on the console"},
+		{"quiet", Evidence{Result: true, Allowed: allowed}, kernel.Pass, ""},
+	} {
+		if r := Classify("x", c.e); r.Outcome != c.want || r.Reason != c.reason {
+			t.Errorf("%s: %s, %q", c.name, r.Outcome, r.Reason)
 		}
 	}
 }
