@@ -20,7 +20,7 @@ var (
 	// With an offset as the kernel prints it, or with a file and line as
 	// scripts/decode_stacktrace.sh does.
 	frameRE  = regexp.MustCompile(`^\s*(?:\[<[0-9a-f]+>\] *)?(\? +)?([A-Za-z_][\w.$]*)(?:\+0x[0-9a-f]+/0x[0-9a-f]+| \([^()]+:\d+)`)
-	traceRE  = regexp.MustCompile(`^\s*(?:Call Trace:|Call trace:|Backtrace:)|^(?:Use-after-free|Out-of-bounds|Invalid|Corrupted memory).* at 0x[0-9a-f]+ .*:$|^(?:read|write)\b.* to 0x[0-9a-f]+ of \d+ bytes by`)
+	traceRE  = regexp.MustCompile(`^\s*(?:Call Trace:|Call trace:|Backtrace:)|^(?:Use-after-free|Out-of-bounds|Invalid|Corrupted memory).* (?:at|of) 0x(?:[0-9a-f]+|\(_+ptrval_+\)) .*:$|^(?:read|write)\b.* to 0x[0-9a-f]+ of \d+ bytes by`)
 	accessRE = regexp.MustCompile(`^(Read|Write) of size \d+ at addr`)
 	endRE    = regexp.MustCompile(`^\s*---\[ end (?:trace|Kernel panic)`)
 	// Stacks that follow the one of the complaint and belong to its history.
