@@ -52,6 +52,8 @@ type request struct {
 	Guest       settings.Guest    `json:"guest,omitzero"` // what they want of it
 	Allowed     []console.Allowed `json:"allowed,omitempty"`
 	Runs        int               `json:"runs,omitempty"`
+	MaxRuns     int               `json:"max_runs,omitempty"`     // 0: as many as it takes
+	TestTimeout time.Duration     `json:"test_timeout,omitempty"` // of the catalogue's tests; 0: their own
 	Confidence  float64           `json:"confidence,omitempty"`
 	Fresh       bool              `json:"fresh,omitempty"`
 	NoSandbox   bool              `json:"no_sandbox,omitempty"`

@@ -31,7 +31,7 @@ type planFlags struct {
 	tests             []string
 	programs, scripts []string
 	testTimeout       time.Duration
-	runs              int
+	runs, maxRuns     int
 	fresh             bool
 	noSandbox         bool
 	bootPerRun        bool
@@ -42,7 +42,7 @@ func (p *planFlags) register(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&p.profile, "profile", kconfigs.Profiles()[0].Name, "kernel configuration and machine, see list profiles")
 	f.StringArrayVar(&p.kconfig, "kconfig", nil, "further config fragment `file`, every symbol of which must take effect; repeatable")
-	f.DurationVar(&p.testTimeout, "test-timeout", 0, "time limit of --program or --script (default 1m, or what the YAML beside it says)")
+	f.DurationVar(&p.testTimeout, "test-timeout", 0, "time limit of each test (default 1m, or what the YAML beside --program or --script says)")
 	f.StringVar(&p.allowConsole, "allow-console", "", "complaints of the kernel that do not count: a `file` of regular expressions for their titles, each with its reason in a comment above")
 	f.BoolVar(&p.fresh, "fresh", false, "make every run anew instead of using recorded ones of the same kernel")
 	f.BoolVar(&p.noSandbox, "no-sandbox", false, "run make unprotected; for sources you trust, where bubblewrap cannot work")
@@ -63,16 +63,23 @@ func (p *planFlags) registerTests(cmd *cobra.Command) {
 	// Two clean runs put a verdict above 95 %.
 	f.BoolVar(&p.shareGuests, "share-guests", false, "let tests that pass do so in one guest; one that does not gets guests of its own")
 	f.IntVar(&p.runs, "runs", 2, "runs of each test at least; more are made while they disagree")
+	f.IntVar(&p.maxRuns, "max-runs", 0, "runs of each test at most, whether they agree or not (default 20)")
 }
 
 // request checks the flags and starts a request from them.
 func (p *planFlags) request(ctx context.Context, o *options, kind string) (request, error) {
-	r := request{Kind: kind, Command: o.commandLine(), Profile: p.profile, Tests: p.tests, Runs: p.runs, Fresh: p.fresh, NoSandbox: p.noSandbox, BootPerRun: p.bootPerRun, ShareGuests: p.shareGuests}
+	r := request{Kind: kind, Command: o.commandLine(), Profile: p.profile, Tests: p.tests, Runs: p.runs, MaxRuns: p.maxRuns, TestTimeout: p.testTimeout, Fresh: p.fresh, NoSandbox: p.noSandbox, BootPerRun: p.bootPerRun, ShareGuests: p.shareGuests}
 	if _, err := profileOf(p.profile); err != nil {
 		return r, err
 	}
 	if p.runs < 1 || p.runs > 10000 {
 		return r, usagef("--runs %d: 1 to 10000", p.runs)
+	}
+	if p.maxRuns != 0 && p.maxRuns < p.runs {
+		return r, usagef("--max-runs %d: fewer than --runs %d", p.maxRuns, p.runs)
+	}
+	if p.testTimeout != 0 && p.testTimeout < time.Second {
+		return r, usagef("--test-timeout %s: at least 1s", p.testTimeout)
 	}
 	for _, file := range p.kconfig {
 		text, err := os.ReadFile(file)
@@ -128,7 +135,11 @@ func (r request) programs() ([]runner.Program, error) {
 	var out []runner.Program
 	for _, t := range tests {
 		if picked[t.Name] {
-			out = append(out, programOf(t))
+			p := programOf(t)
+			if r.TestTimeout != 0 {
+				p.Limit = r.TestTimeout
+			}
+			out = append(out, p)
 		}
 	}
 	return append(out, r.Programs...), nil
@@ -174,7 +185,7 @@ func (r request) plan() (job.Plan, error) {
 		return job.Plan{}, err
 	}
 	must, err := r.mustRun()
-	return job.Plan{Programs: ps, Runs: r.Runs, ShareGuests: r.ShareGuests, MustRun: must}, err
+	return job.Plan{Programs: ps, Runs: r.Runs, MaxRuns: r.MaxRuns, ShareGuests: r.ShareGuests, MustRun: must}, err
 }
 
 // mustRun are the tests that the profile says must not skip.

@@ -37,9 +37,6 @@ type brought struct {
 
 // bring adds the user's programs and scripts to the request.
 func (p *planFlags) bring(ctx context.Context, o *options, r *request) error {
-	if p.testTimeout != 0 && p.testTimeout < time.Second {
-		return usagef("--test-timeout %s: at least 1s", p.testTimeout)
-	}
 	for _, file := range p.programs {
 		st, err := os.Stat(file)
 		if err != nil {

@@ -15,6 +15,7 @@ import (
 type Plan struct {
 	Programs []runner.Program
 	Runs     int // evidence wanted at least for each test
+	MaxRuns  int // and at most; 0: maxPerTest
 	// ShareGuests lets tests that pass do so in one guest, where they can.
 	ShareGuests bool
 	// MustRun are the tests that must not skip: a guest that lacks what they
@@ -26,6 +27,13 @@ type Plan struct {
 // plan itself asks for more. A test that fails every other run is above 95 % bad
 // after twelve.
 const maxPerTest = 20
+
+func (plan Plan) most() int {
+	if plan.MaxRuns > 0 {
+		return plan.MaxRuns
+	}
+	return max(plan.Runs, maxPerTest)
+}
 
 // Check tests one kernel.
 func (l *Lab) Check(ctx context.Context, k kernel.Kernel, c kernel.Commit, plan Plan) (kernel.Boot, []kernel.TestResult, error) {
@@ -59,7 +67,7 @@ func (s *subject) tests(ctx context.Context, e Event, boot kernel.Boot, plan Pla
 		if e.Text = p.Name; s.haveSharedOf(p, plan) < plan.Runs {
 			s.lab.notify(e)
 		}
-		r, err := s.test(ctx, p, plan.Runs)
+		r, err := s.test(ctx, p, plan)
 		if err != nil {
 			return results, err
 		}
@@ -70,13 +78,13 @@ func (s *subject) tests(ctx context.Context, e Event, boot kernel.Boot, plan Pla
 }
 
 // test runs one program until the verdicts of its tests are clear.
-func (s *subject) test(ctx context.Context, p runner.Program, atLeast int) ([]kernel.TestResult, error) {
+func (s *subject) test(ctx context.Context, p runner.Program, plan Plan) ([]kernel.TestResult, error) {
 	var runs []kernel.Run
 	reusedRuns := 0
 	if known := s.shared[p.Name]; known != nil {
 		runs, reusedRuns = slices.Clone(known.runs), known.reused
 	}
-	for len(runs) < max(atLeast, maxPerTest) && !verdict.AllDecided(runs, atLeast) {
+	for len(runs) < plan.most() && !verdict.AllDecided(runs, plan.Runs) {
 		r, reused, err := s.run(ctx, p)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", p.Name, err)

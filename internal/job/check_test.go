@@ -89,6 +89,29 @@ func TestCheckMustRun(t *testing.T) {
 	}
 }
 
+// At most so many runs, whether they agree or not.
+func TestCheckMaxRuns(t *testing.T) {
+	for _, c := range []struct {
+		script        string
+		atLeast, most int
+		want          string
+	}{
+		{"f", 1, 1, "inconclusive 1/1"},
+		{"p", 1, 1, "good 1/0"},
+		{"pfpfpf", 2, 3, "inconclusive 3/1"},
+		{"p", 2, 30, "good 2/0"}, // it asks for no more than it takes
+	} {
+		w := newWorld(t, 1)
+		w.script["0 a"] = c.script
+		p := plan("a")
+		p.Runs, p.MaxRuns = c.atLeast, c.most
+		_, got, err := check(t, w, w.lab("job"), p)
+		if v := verdicts(got); err != nil || v != c.want {
+			t.Errorf("%s, %d to %d: %s, %v; want %s", c.script, c.atLeast, c.most, v, err, c.want)
+		}
+	}
+}
+
 func TestCheckOfAKernelThatDoesNotBoot(t *testing.T) {
 	w := newWorld(t, 1)
 	w.noBoot[0] = true
