@@ -54,6 +54,11 @@ var anywhere = kernel.Cells{
 	Memory: []string{"base", "zeropage", "memfd", "tmpfile", "private-file"},
 }
 
+// large is slim with two free pages of 1 GiB. That takes 5 GiB: of the three
+// below the device hole the kernel itself lies in the first, the initramfs at the
+// end of the second, and what the kernel takes early at the end of all memory.
+var large = kernel.Machine{Type: "microvm", Arch: "x86_64", MemoryMiB: 5 << 10, CPUs: 2, SwapMiB: 128, Cmdline: "hugepagesz=1G hugepages=2 hugepagesz=2M " + memoryArgs}
+
 // memoryArgs give tests the kinds of memory that are off unless asked for: a few
 // huge pages in the pool, and memfd_secret() before 6.5.
 const memoryArgs = "hugepages=8 secretmem.enable=1"
@@ -109,6 +114,14 @@ var profiles = []kernel.Profile{
 		Machine:     slim,
 		Tests:       core,
 		MustRun:     everywhere,
+	},
+	{
+		Name:        "cow-1g",
+		Description: "cow with pages of 1 GiB, which take 5 GiB of memory and, emulated, seconds a test",
+		Fragments:   []string{"cow.x86_64.config"},
+		Machine:     large,
+		Tests:       []string{"cow/*hugetlb-1g"},
+		MustRun:     kernel.Cells{Cases: everywhere.Cases, Memory: []string{"hugetlb-1g", "memfd-hugetlb-1g"}},
 	},
 	{
 		Name:        "cow-vfio",

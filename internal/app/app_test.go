@@ -120,21 +120,18 @@ func TestMustRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	known := map[string]bool{}
+	for _, x := range tests {
+		parts := strings.Split(x.Name, "/")
+		known[parts[1]], known[parts[2]] = true, true
+	}
 	for _, p := range kconfigs.Profiles() {
-		used := map[string]int{}
-		for _, x := range tests {
-			if p.MustRun.Has(x.Name) {
-				parts := strings.Split(x.Name, "/")
-				used[parts[1]]++
-				used[parts[2]]++
-			}
-		}
-		if len(used) == 0 {
+		if !slices.ContainsFunc(tests, func(x kernel.Test) bool { return p.MustRun.Has(x.Name) }) {
 			t.Errorf("%s: every test may skip", p.Name)
 		}
 		for _, name := range slices.Concat(p.MustRun.Cases, p.MustRun.Memory) {
-			if used[name] == 0 {
-				t.Errorf("%s: %s is in no test that must run", p.Name, name)
+			if !known[name] {
+				t.Errorf("%s: no test has %s in its name", p.Name, name)
 			}
 		}
 	}
