@@ -13,7 +13,7 @@ import (
 // their answers, and a whole catalogue at once could hit the time limit.
 const perGuest = 100
 
-// sharedRuns are what runs in shared guests tell of one test: passes and skips.
+// sharedRuns are what runs in shared guests tell of one test: passes, and skips without a run.
 type sharedRuns struct {
 	runs   []kernel.Run
 	reused int  // of them from the record
