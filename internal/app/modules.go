@@ -32,6 +32,9 @@ func wantedModules(m kernel.Machine) []wanted {
 		// does not name as a dependency but asks modprobe for, which guests have not.
 		list = append(list, wanted{name: "lzo_rle", quiet: true}, wanted{name: "zram"})
 	}
+	if slices.Contains(m.Devices, "edu") { // which tests drive through VFIO
+		list = append(list, wanted{name: "vfio_iommu_type1"}, wanted{name: "vfio_pci"})
+	}
 	return list
 }
 

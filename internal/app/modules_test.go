@@ -38,3 +38,22 @@ func TestModulesOfEachKernel(t *testing.T) {
 		}
 	}
 }
+
+// A machine with a device for VFIO needs the modules that drive it.
+func TestModulesForVFIO(t *testing.T) {
+	for _, c := range []struct {
+		profile string
+		want    bool
+	}{{"cow-vfio", true}, {"stock", false}} {
+		p, err := profileOf(c.profile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list := wantedModules(p.Machine)
+		for _, name := range []string{"vfio_iommu_type1", "vfio_pci"} {
+			if got := slices.Contains(list, wanted{name: name}); got != c.want {
+				t.Errorf("profile %s: %s: %v", c.profile, name, got)
+			}
+		}
+	}
+}
