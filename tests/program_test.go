@@ -248,7 +248,7 @@ func directRun(t *testing.T, image, accel, program string) map[string]int {
 	log := vm.Console.Bytes()
 	m := totals.FindSubmatch(log)
 	if !ended || m == nil {
-		t.Fatalf("the direct run did not come to its last line:\n%s", log[max(0, len(log)-2000):])
+		t.Fatalf("the direct run did not come to its last line; the machine: %+v\n%s", vm.End(), log[max(0, len(log)-2000):])
 	}
 	count := map[string]int{}
 	for _, field := range strings.Fields(string(m[1])) { // pass:92 fail:0 …
