@@ -5,7 +5,6 @@
 package agent
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"os"
@@ -36,7 +35,7 @@ func run() error {
 	debug.SetMemoryLimit(64 << 20)
 	problems := mountAll()
 	// Kernel messages go to the console whatever a test does to printk.
-	_ = os.WriteFile("/proc/sys/kernel/printk", []byte("7"), 0)
+	_ = writeFile("/proc/sys/kernel/printk", "7")
 	problems = append(problems, loadModules(modulesDir)...)
 	// Swap takes as long as all the rest; the guest has two CPUs.
 	memory := make(chan []string)
@@ -139,10 +138,11 @@ func (p port) Read(b []byte) (int, error) {
 // before init starts on a kernel with built-in drivers; a module may need time.
 func openPort() (port, error) {
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		names, _ := filepath.Glob("/sys/class/virtio-ports/*/name")
-		for _, n := range names {
-			if readWord(n) == agentproto.PortName {
-				dev := "/dev/" + filepath.Base(filepath.Dir(n))
+		const dir = "/sys/class/virtio-ports"
+		ports, _ := os.ReadDir(dir)
+		for _, p := range ports {
+			if readWord(filepath.Join(dir, p.Name(), "name")) == agentproto.PortName {
+				dev := "/dev/" + p.Name()
 				fd, err := unix.Open(dev, unix.O_RDWR|unix.O_CLOEXEC, 0)
 				if err != nil {
 					return -1, fmt.Errorf("agent channel: %w", err)
@@ -176,7 +176,7 @@ func mountAll() (problems []string) {
 
 // bootArg returns the value of NAME=value on the kernel command line.
 func bootArg(name string) string {
-	b, _ := os.ReadFile("/proc/cmdline")
+	b, _ := readFile("/proc/cmdline")
 	for _, w := range strings.Fields(string(b)) {
 		if v, ok := strings.CutPrefix(w, name+"="); ok {
 			return v
@@ -187,11 +187,42 @@ func bootArg(name string) string {
 
 // readWord returns the first line of a small file, trimmed; "" if it cannot be read.
 func readWord(path string) string {
-	f, err := os.Open(path)
+	b, _ := readFile(path)
+	line, _, _ := strings.Cut(string(b), "\n")
+	return strings.TrimSpace(line)
+}
+
+// readFile and writeFile do without os.File, the first of which sets up the
+// runtime's poller: time in which the host waits for hello.
+func readFile(path string) ([]byte, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return ""
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	defer f.Close()
-	s, _ := bufio.NewReader(f).ReadString('\n')
-	return strings.TrimSpace(s)
+	defer unix.Close(fd)
+	var whole []byte
+	var buf [4 << 10]byte
+	for {
+		n, err := ignoringEINTR(func() (int, error) { return unix.Read(fd, buf[:]) })
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		if n == 0 {
+			return whole, nil
+		}
+		whole = append(whole, buf[:n]...)
+	}
+}
+
+// writeFile writes to a file that is there, by one call: as sysfs and procfs want it.
+func writeFile(path, text string) error {
+	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err == nil {
+		_, err = ignoringEINTR(func() (int, error) { return unix.Write(fd, []byte(text)) })
+		_ = unix.Close(fd)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
 }

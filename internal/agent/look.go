@@ -3,6 +3,7 @@ package agent
 import (
 	"encoding/binary"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -65,12 +66,12 @@ func hasIOUring() bool {
 // lets go is granted though there is nothing to let go.
 func holdsPins() bool {
 	const pinLongtermTestStop = 'g'<<8 | 8 // _IO('g', 8), mm/gup_test.h
-	f, err := os.OpenFile("/sys/kernel/debug/gup_test", os.O_RDWR, 0)
+	fd, err := unix.Open("/sys/kernel/debug/gup_test", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return false
 	}
-	defer f.Close()
-	_, _, e := unix.Syscall(unix.SYS_IOCTL, f.Fd(), pinLongtermTestStop, 0)
+	defer unix.Close(fd)
+	_, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), pinLongtermTestStop, 0)
 	return e == 0
 }
 
@@ -99,7 +100,7 @@ func lookAtMemory(h *agentproto.Hello) {
 // the last eight bytes of the gzip file (RFC 1952), so that nothing has to be
 // unpacked while the host waits.
 func configCRC() string {
-	b, err := os.ReadFile("/proc/config.gz")
+	b, err := readFile("/proc/config.gz")
 	if err != nil || len(b) < 18 {
 		return ""
 	}
@@ -118,12 +119,7 @@ func thpSizes() []int64 {
 	if n, err := strconv.ParseInt(readWord(thpDir+"/hpage_pmd_size"), 10, 64); err == nil {
 		sizes = append(sizes, n)
 	}
-	dirs, _ := filepath.Glob(thpDir + "/hugepages-*kB/enabled")
-	for _, d := range dirs {
-		var kb int64
-		if _, err := fmt.Sscanf(filepath.Base(filepath.Dir(d)), "hugepages-%dkB", &kb); err != nil {
-			continue
-		}
+	for kb := range hugeSizes(thpDir) {
 		if len(sizes) == 0 || kb<<10 != sizes[0] {
 			sizes = append(sizes, kb<<10)
 		}
@@ -132,15 +128,27 @@ func thpSizes() []int64 {
 }
 
 func hugetlbSizes() []int64 {
+	const dir = "/sys/kernel/mm/hugepages"
 	var sizes []int64
-	files, _ := filepath.Glob("/sys/kernel/mm/hugepages/hugepages-*kB/nr_hugepages")
-	for _, f := range files {
-		var kb int64
-		if _, err := fmt.Sscanf(filepath.Base(filepath.Dir(f)), "hugepages-%dkB", &kb); err == nil && readWord(f) != "0" {
+	for kb := range hugeSizes(dir) {
+		if readWord(fmt.Sprintf("%s/hugepages-%dkB/nr_hugepages", dir, kb)) != "0" {
 			sizes = append(sizes, kb<<10)
 		}
 	}
 	return sizes
+}
+
+// hugeSizes gives the sizes in KiB of which dir has a directory hugepages-64kB.
+func hugeSizes(dir string) iter.Seq[int64] {
+	return func(yield func(int64) bool) {
+		entries, _ := os.ReadDir(dir)
+		for _, e := range entries {
+			var kb int64
+			if _, err := fmt.Sscanf(e.Name(), "hugepages-%dkB", &kb); err == nil && !yield(kb) {
+				return
+			}
+		}
+	}
 }
 
 // enableTHP lets programs ask for huge pages: the kernel turns them off by
@@ -150,7 +158,7 @@ func enableTHP() (problems []string) {
 	if !strings.Contains(readWord(file), "[never]") {
 		return nil
 	}
-	if err := os.WriteFile(file, []byte("madvise"), 0); err != nil {
+	if err := writeFile(file, "madvise"); err != nil {
 		return []string{"transparent huge pages: " + err.Error()}
 	}
 	return nil
@@ -171,12 +179,8 @@ func setUpSwap(mib string) (problems []string) {
 func zramSwap(size int64) error {
 	// One compressor on all kernels, where there is a choice: it decides how much
 	// of a page fits, and a distribution's own may be a module that nobody loaded.
-	_ = os.WriteFile("/sys/block/zram0/comp_algorithm", []byte("lzo-rle"), 0)
-	if err := os.WriteFile("/sys/block/zram0/disksize", []byte(strconv.FormatInt(size, 10)), 0); err != nil {
-		return err
-	}
-	f, err := os.OpenFile("/dev/zram0", os.O_WRONLY, 0)
-	if err != nil {
+	_ = writeFile("/sys/block/zram0/comp_algorithm", "lzo-rle")
+	if err := writeFile("/sys/block/zram0/disksize", strconv.FormatInt(size, 10)); err != nil {
 		return err
 	}
 	// union swap_header (include/linux/swap.h): version and last_page at byte
@@ -185,11 +189,7 @@ func zramSwap(size int64) error {
 	binary.NativeEndian.PutUint32(page[1024:], 1)
 	binary.NativeEndian.PutUint32(page[1028:], uint32(size/int64(len(page))-1))
 	copy(page[len(page)-10:], "SWAPSPACE2")
-	_, err = f.Write(page)
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
+	if err := writeFile("/dev/zram0", string(page)); err != nil {
 		return err
 	}
 	dev, _ := unix.BytePtrFromString("/dev/zram0")
