@@ -52,6 +52,9 @@ func TestPreparedProgramIsUsedOnce(t *testing.T) {
 	if pid, args := l.run(t, path, "a", "b"); pid != strconv.Itoa(waiting) || args != "a b" {
 		t.Errorf("the first run is of process %s, %d waited; it got %q", pid, waiting, args)
 	}
+	if l.waiting != nil {
+		t.Error("a program that runs still counts as waiting")
+	}
 	if pid, args := l.run(t, path, "c"); pid == strconv.Itoa(waiting) || args != "c" {
 		t.Errorf("the second run is of process %s, it got %q", pid, args)
 	}
@@ -77,6 +80,9 @@ func TestProgramThatDoesNotWait(t *testing.T) {
 		path := program(t, when)
 		if err := l.prepare([]string{path, "--wait"}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", when, err)
+		}
+		if l.waiting != nil {
+			t.Errorf("%s: it counts as waiting", when)
 		}
 		if _, args := l.run(t, path, "a"); args != "a" {
 			t.Errorf("%s: then it got %q", when, args)
