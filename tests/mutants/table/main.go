@@ -6,7 +6,8 @@
 //
 // DIR holds a file NAME.tsv for each kernel, with lines "TEST<tab>OUTCOME": the
 // mutants, the kernel they are made from as sound.tsv, and older kernels as
-// ladder-VERSION.tsv. PATCHES holds NAME.patch for each mutant.
+// ladder-VERSION.tsv. DIR/upstream has the same of the kernel's own mm/cow.
+// PATCHES holds NAME.patch for each mutant.
 package main
 
 import (
@@ -33,7 +34,7 @@ func main() {
 	case len(os.Args) == 2 && os.Args[1] == "-tsv":
 		err = toTSV(os.Stdin, os.Stdout)
 	case len(os.Args) == 3:
-		err = tables(os.Args[1], os.Args[2])
+		err = tables(os.Stdout, os.Args[1], os.Args[2])
 	default:
 		err = fmt.Errorf("usage: table DIR PATCHES, or table -tsv < JSON")
 	}
@@ -48,6 +49,7 @@ func toTSV(r io.Reader, w io.Writer) error {
 		Tests []struct {
 			Name      string
 			Verdict   string
+			Fails     int
 			Signature struct{ Kind string }
 		}
 	}
@@ -55,12 +57,16 @@ func toTSV(r io.Reader, w io.Writer) error {
 		return err
 	}
 	for _, t := range result.Tests {
-		outcome := "skip"
-		switch t.Verdict {
-		case "good":
-			outcome = "pass"
-		case "bad", "flaky":
+		outcome := "error"
+		switch {
+		case t.Fails > 0: // one run is not enough for a verdict
 			outcome = t.Signature.Kind
+		case t.Verdict == "good":
+			outcome = "pass"
+		case t.Verdict == "skipped":
+			outcome = "skip"
+		case t.Verdict == "untestable":
+			outcome = "untestable"
 		}
 		if _, err := fmt.Fprintf(w, "%s\t%s\n", t.Name, outcome); err != nil {
 			return err
@@ -94,11 +100,16 @@ func split(test string) (name, memory string) {
 }
 
 type kernels struct {
-	order  []string // of tests
-	sound  outcomes
-	mutant map[string]outcomes
-	ladder map[string]outcomes
+	order    []string // of tests
+	sound    outcomes
+	mutant   map[string]outcomes
+	ladder   map[string]outcomes
+	upstream map[string]outcomes // of mm/cow; with the sound kernel
 }
+
+// selftest is the name of mm/cow itself. It is told to fail when one of its
+// tests does, and when it ends early.
+const selftest = "program/cow"
 
 func load(dir string) (*kernels, error) {
 	k := &kernels{mutant: map[string]outcomes{}, ladder: map[string]outcomes{}}
@@ -122,6 +133,18 @@ func load(dir string) (*kernels, error) {
 	}
 	if k.sound == nil {
 		return nil, fmt.Errorf("%s: no sound.tsv", dir)
+	}
+	k.upstream = map[string]outcomes{}
+	files, err = filepath.Glob(filepath.Join(dir, "upstream", "*.tsv"))
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range files {
+		out, err := read(file)
+		if err != nil {
+			return nil, err
+		}
+		k.upstream[strings.TrimSuffix(filepath.Base(file), ".tsv")] = out
 	}
 	for test, outcome := range k.sound {
 		if good(outcome) || bad(outcome) {
@@ -152,7 +175,7 @@ func rule(file string) string {
 	return strings.ReplaceAll(subject, "\n ", " ")
 }
 
-func tables(dir, patches string) error {
+func tables(w io.Writer, dir, patches string) error {
 	k, err := load(dir)
 	if err != nil {
 		return err
@@ -161,23 +184,72 @@ func tables(dir, patches string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Print("| mutant | rule it breaks | killed by | cases, and on how many kinds of memory |\n|---|---|--:|---|\n")
-	var survivors []string
+	fmt.Fprint(w, "| mutant | rule it breaks | killed by | by mm/cow | cases, and on how many kinds of memory |\n|---|---|--:|--:|---|\n")
+	var left, survivors, both, ours, theirs, neither []string
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".patch")
 		if k.mutant[name] == nil {
-			fmt.Printf("| `%s` | %s | not run | |\n", name, rule(file))
+			fmt.Fprintf(w, "| `%s` | %s | not run | | |\n", name, rule(file))
+			left = append(left, name)
+			continue
+		}
+		if k.dead(name) {
+			fmt.Fprintf(w, "| `%s` | %s | does not boot | | |\n", name, rule(file))
 			continue
 		}
 		count, cases := k.killers(name)
 		if count == 0 {
 			survivors = append(survivors, name)
 		}
-		fmt.Printf("| `%s` | %s | %d%s | %s |\n", name, rule(file), count, k.unknown(name), cases)
+		upstream, seen := k.selftestKills(name)
+		fmt.Fprintf(w, "| `%s` | %s | %d%s | %s | %s |\n", name, rule(file), count, k.unknown(name), upstream, cases)
+		switch {
+		case upstream == "":
+		case count > 0 && seen:
+			both = append(both, name)
+		case count > 0:
+			ours = append(ours, name)
+		case seen:
+			theirs = append(theirs, name)
+		default:
+			neither = append(neither, name)
+		}
 	}
-	k.printCases()
-	fmt.Printf("\nSurvivors: %s.\n", list(survivors))
+	k.printCases(w)
+	fmt.Fprintf(w, "\nNot run: %s. Survivors: %s.\n", list(left), list(survivors))
+	fmt.Fprintf(w, "\nBeside mm/cow: both kill %d, these tests alone %d (%s), mm/cow alone %d (%s), neither %d (%s).\n",
+		len(both), len(ours), list(ours), len(theirs), list(theirs), len(neither), list(neither))
 	return nil
+}
+
+// dead says whether a mutant did not come to run anything.
+func (k *kernels) dead(mutant string) bool {
+	for _, outcome := range k.mutant[mutant] {
+		if outcome != "untestable" {
+			return false
+		}
+	}
+	return true
+}
+
+// selftestKills tells how many tests of mm/cow notice a mutant, and how it ended
+// if not by itself. It is empty where that was not run.
+func (k *kernels) selftestKills(mutant string) (text string, seen bool) {
+	sound, got := k.upstream["sound"], k.upstream[mutant]
+	if sound == nil || got == nil {
+		return "", false
+	}
+	count := 0
+	for test := range sound {
+		if test != selftest && good(sound[test]) && bad(got[test]) {
+			count++
+		}
+	}
+	text = fmt.Sprint(count)
+	if end := got[selftest]; end == "crash" || end == "hang" {
+		return text + ", " + end, true
+	}
+	return text, count > 0
 }
 
 // unknown tells of tests that pass on the sound kernel and say nothing on the mutant.
@@ -186,7 +258,7 @@ func (k *kernels) unknown(mutant string) string {
 	for _, test := range k.order {
 		switch {
 		case !good(k.sound[test]):
-		case k.mutant[mutant][test] == "skip":
+		case k.mutant[mutant][test] == "skip" || k.mutant[mutant][test] == "untestable": // must not skip, but did
 			skipped++
 		case k.mutant[mutant][test] == "error":
 			untold++
@@ -227,7 +299,7 @@ func (k *kernels) killers(mutant string) (int, string) {
 	return count, strings.Join(cases, ", ")
 }
 
-func (k *kernels) printCases() {
+func (k *kernels) printCases(w io.Writer) {
 	type row struct {
 		tests, killed int
 		by, left      []string
@@ -272,17 +344,17 @@ func (k *kernels) printCases() {
 		r.killed++
 		allKilled++
 	}
-	fmt.Print("\n| case | tests | seen to fail | on | never on |\n|---|--:|--:|---|---|\n")
+	fmt.Fprint(w, "\n| case | tests | seen to fail | on | never on |\n|---|--:|--:|---|---|\n")
 	var never []string
 	for _, name := range names {
 		r := rows[name]
 		if r.killed == 0 {
 			never = append(never, name)
 		}
-		fmt.Printf("| `%s` | %d | %d | %s | %s |\n", name, r.tests, r.killed,
+		fmt.Fprintf(w, "| `%s` | %d | %d | %s | %s |\n", name, r.tests, r.killed,
 			strings.Join(r.by, ", "), strings.Join(r.left, ", "))
 	}
-	fmt.Printf("\n%d of %d tests that the guest can run were seen to fail; %d of %d cases. Never: %s.\n",
+	fmt.Fprintf(w, "\n%d of %d tests that the guest can run were seen to fail; %d of %d cases. Never: %s.\n",
 		allKilled, all, len(names)-len(never), len(names), list(never))
 }
 
