@@ -54,7 +54,7 @@ $(GOLANGCI):
 	mv $(TOOLS)/golangci-lint $@
 
 e2e: build ## real git, real kernels, real QEMU
-	$(GO) test -tags e2e -count=1 -timeout 80m -v ./tests/...
+	$(GO) test -tags e2e -count=1 -timeout 80m -v ./tests
 
 versions: build ## build and boot the profiles on 5.10, 6.1, 6.12 and 7.3 (an hour)
 	@tests/versions
