@@ -3,9 +3,12 @@
 package tests
 
 import (
+	"database/sql"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	_ "modernc.org/sqlite" // the driver
 
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 )
@@ -55,15 +58,8 @@ func TestBisect(t *testing.T) {
 // kill -9 in the middle: nothing outlives the process, and the job goes on to
 // the same answer from the runs it has.
 func TestBisectSurvivesKill(t *testing.T) {
-	guests := 0
-	killWhen(t, func() bool {
-		for _, p := range owned() {
-			if strings.Contains(p, "-incoming") { // a forked guest: runs are being made
-				guests++
-			}
-		}
-		return guests > 20
-	}, "bisect", "--repo", seriesRepo, "--good", "base", "--bad", "series", "--test", plantedTest, "--fresh")
+	start := recordedRuns(t, "%")
+	killWhen(t, func() bool { return recordedRuns(t, "%") >= start+8 }, "bisect", "--repo", seriesRepo, "--good", "base", "--bad", "series", "--test", plantedTest, "--fresh")
 	waitNone(t)
 	id := ""
 	for line := range strings.Lines(run(t, "report").stdout) {
@@ -73,11 +69,31 @@ func TestBisectSurvivesKill(t *testing.T) {
 			}
 		}
 	}
+	before := recordedRuns(t, id)
 	res := decode[kernel.BisectResult](t, 0, "bisect", "--resume", id)
 	checkFound(t, res)
 	if res.ID != id {
 		t.Errorf("resumed as %s, was %s", res.ID, id)
 	}
+	// None lost, none made or counted twice.
+	if after := recordedRuns(t, id); before == 0 || after != res.Runs {
+		t.Errorf("%d runs on record, %d of them before the job was killed; the result counts %d", after, before, res.Runs)
+	}
+}
+
+// recordedRuns counts the runs that a job has made so far; % is all jobs.
+func recordedRuns(t *testing.T, id string) int {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(home, "kbisect.db")+"?mode=ro")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	n := 0
+	if err := db.QueryRow("SELECT count(*) FROM runs WHERE job LIKE ?", id).Scan(&n); err != nil {
+		return 0 // there is no database before the first job
+	}
+	return n
 }
 
 // A range whose bad end passes and one whose good end fails.
