@@ -3,7 +3,6 @@ package agent
 import (
 	"encoding/binary"
 	"fmt"
-	"iter"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -119,7 +118,7 @@ func thpSizes() []int64 {
 	if n, err := strconv.ParseInt(readWord(thpDir+"/hpage_pmd_size"), 10, 64); err == nil {
 		sizes = append(sizes, n)
 	}
-	for kb := range hugeSizes(thpDir) {
+	for _, kb := range hugeSizes(thpDir, "enabled") {
 		if len(sizes) == 0 || kb<<10 != sizes[0] {
 			sizes = append(sizes, kb<<10)
 		}
@@ -130,7 +129,7 @@ func thpSizes() []int64 {
 func hugetlbSizes() []int64 {
 	const dir = "/sys/kernel/mm/hugepages"
 	var sizes []int64
-	for kb := range hugeSizes(dir) {
+	for _, kb := range hugeSizes(dir, "nr_hugepages") {
 		if readWord(fmt.Sprintf("%s/hugepages-%dkB/nr_hugepages", dir, kb)) != "0" {
 			sizes = append(sizes, kb<<10)
 		}
@@ -138,17 +137,18 @@ func hugetlbSizes() []int64 {
 	return sizes
 }
 
-// hugeSizes gives the sizes in KiB of which dir has a directory hugepages-64kB.
-func hugeSizes(dir string) iter.Seq[int64] {
-	return func(yield func(int64) bool) {
-		entries, _ := os.ReadDir(dir)
-		for _, e := range entries {
-			var kb int64
-			if _, err := fmt.Sscanf(e.Name(), "hugepages-%dkB", &kb); err == nil && !yield(kb) {
-				return
-			}
+// hugeSizes are the sizes in KiB for which dir has a directory hugepages-64kB with
+// that file in it. Not all have: since 6.12 some sizes are for shared memory only,
+// and have no "enabled".
+func hugeSizes(dir, file string) (sizes []int64) {
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		var kb int64
+		if _, err := fmt.Sscanf(e.Name(), "hugepages-%dkB", &kb); err == nil && exists(filepath.Join(dir, e.Name(), file))() {
+			sizes = append(sizes, kb)
 		}
 	}
+	return sizes
 }
 
 // enableTHP lets programs ask for huge pages: the kernel turns them off by

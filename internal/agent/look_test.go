@@ -146,3 +146,16 @@ func TestPortWaitsAtTheEnd(t *testing.T) {
 		t.Errorf("a broken port: %v", err)
 	}
 }
+
+// A size that is for shared memory only has a directory, too.
+func TestHugeSizes(t *testing.T) {
+	dir := t.TempDir()
+	for _, file := range []string{"hugepages-16kB/enabled", "hugepages-8kB/shmem_enabled", "hugepages-2048kB/enabled", "other/enabled"} {
+		if err := os.MkdirAll(filepath.Join(dir, file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, want := hugeSizes(dir, "enabled"), []int64{16, 2048}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
