@@ -47,7 +47,7 @@ func qemuPath(b *testing.B) string {
 }
 
 // writeFile stores data in a temporary file.
-func writeFile(b testing.TB, name string, data []byte) string {
+func writeFile(b *testing.B, name string, data []byte) string {
 	b.Helper()
 	file := filepath.Join(b.TempDir(), name)
 	if err := os.WriteFile(file, data, 0o755); err != nil {

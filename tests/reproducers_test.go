@@ -88,11 +88,8 @@ func checkMutant(t *testing.T, name string, expected [][]string, killed map[stri
 // checkHang has one test hang, with a shorter time limit than it has of itself:
 // a hang costs all of it, and twice.
 func checkHang(t *testing.T, name string, args []string) {
-	script := writeFile(t, "hang.sh", []byte("exec /bin/repro "+name+"\n"))
-	if err := os.WriteFile(strings.TrimSuffix(script, ".sh")+".yaml", []byte("timeout: 10s\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	res := decode[kernel.CheckResult](t, 1, append(args, "--script", script)...)
+	dir := programIn(t, "hang", map[string]string{"hang.sh": "exec /bin/repro " + name + "\n", "hang.yaml": "timeout: 10s\n"})
+	res := decode[kernel.CheckResult](t, 1, append(args, "--script", filepath.Join(dir, "hang.sh"))...)
 	if tr := res.Tests[0]; tr.Verdict != kernel.Bad || tr.Signature.Kind != "hang" {
 		t.Errorf("%s: %s %v (%s), want a hang", name, tr.Verdict, tr.Signature, tr.Reason)
 	}
