@@ -106,7 +106,71 @@ type BisectStep struct {
 	Log       string    `json:"log,omitempty"`
 	Console   string    `json:"console,omitempty"` // of the first bad run
 	Output    string    `json:"output,omitempty"`
+	Other     int       `json:"other,omitempty"`     // runs that failed in another way: no evidence
+	Posterior []float64 `json:"posterior,omitempty"` // after the step: the range in equal parts, oldest first, at most PosteriorBins
 }
+
+// Interval is a rate with the bounds between which it lies with 95 %.
+type Interval struct {
+	Mean float64 `json:"mean"`
+	Low  float64 `json:"low"`
+	High float64 `json:"high"`
+}
+
+// PosteriorBins is how many parts a range is divided into to be drawn: more
+// than a chart of a page's width can show apart is not kept.
+const PosteriorBins = 60
+
+// ChangePoint is one change between good and bad where a range has several:
+// the nearest tested commits on both sides of it.
+type ChangePoint struct {
+	From    Candidate `json:"from"` // the older commit
+	To      Candidate `json:"to"`
+	Bad     bool      `json:"bad"`     // bad from To on; false when To is good again
+	Between int       `json:"between"` // commits between them that were not tested
+}
+
+// Confirmation is what was done after a search to be sure of its answer.
+type Confirmation struct {
+	Culprit Rebuilt `json:"culprit"` // the named commit, built anew from nothing
+	Parent  Rebuilt `json:"parent"`
+	Revert  *Revert `json:"revert,omitempty"` // nil when not tried: a fix, or a merge
+}
+
+// Rebuilt is a kernel built anew and run again.
+type Rebuilt struct {
+	SHA    string `json:"sha"`
+	Same   bool   `json:"same"` // image equal to that of the search
+	Runs   int    `json:"runs"`
+	Fails  int    `json:"fails"`
+	Reason string `json:"reason,omitempty"` // why there are no runs
+}
+
+// Confirms says whether the two kernels built anew differ as the search says:
+// the culprit fails, and its parent does not.
+func (c *Confirmation) Confirms() bool {
+	return c.Culprit.Fails > 0 && c.Parent.Runs > 0 && c.Parent.Fails == 0
+}
+
+// Revert is the bad end without the culprit.
+type Revert struct {
+	Status RevertStatus `json:"status"`
+	Runs   int          `json:"runs"`
+	Fails  int          `json:"fails"`
+	Reason string       `json:"reason,omitempty"` // conflicting files, the compiler's error, the other failure
+}
+
+// RevertStatus is what taking the culprit out of the bad end did.
+type RevertStatus string
+
+// The ends of a revert.
+const (
+	Cures         RevertStatus = "cures"         // the failure is gone
+	DoesNotCure   RevertStatus = "does-not-cure" // it still fails: the culprit is not all of it
+	DoesNotRevert RevertStatus = "does-not-revert"
+	DoesNotBuild  RevertStatus = "does-not-build" // nor boot
+	RevertUnclear RevertStatus = "unclear"        // too few runs, or it fails in another way
+)
 
 // BisectResult is what `bisect` reports.
 type BisectResult struct {
@@ -128,9 +192,19 @@ type BisectResult struct {
 	Seconds    float64      `json:"seconds"`
 	Steps      []BisectStep `json:"steps"`
 	Reason     string       `json:"reason"` // why it stopped, in one sentence
-	Host       Host         `json:"host"`
-	Command    string       `json:"command"`
-	Started    time.Time    `json:"started"`
+	// FailRate and FalseFailRate are the failure rates of bad and of good
+	// commits per run, as the search learned them.
+	FailRate      Interval      `json:"fail_rate,omitzero"`
+	FalseFailRate Interval      `json:"false_fail_rate,omitzero"`
+	Iterations    int           `json:"iterations,omitempty"` // of the test within one run; 0 and 1: once
+	Paths         []string      `json:"paths,omitempty"`      // the range is restricted to commits that touch them
+	FirstParent   bool          `json:"first_parent,omitempty"`
+	ChangePoints  []ChangePoint `json:"change_points,omitempty"` // status not-single-change
+	Doubt         string        `json:"doubt,omitempty"`         // what would change its mind, in one sentence
+	Confirmation  *Confirmation `json:"confirmation,omitempty"`
+	Host          Host          `json:"host"`
+	Command       string        `json:"command"`
+	Started       time.Time     `json:"started"`
 }
 
 // Host is the machine a result was measured on.
