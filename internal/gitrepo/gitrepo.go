@@ -236,9 +236,23 @@ func (r *Repo) gitEnv(ctx context.Context, dir string, env []string, args ...str
 }
 
 // gitInput runs git in dir and returns its output without trailing newlines.
-// Nothing of the user's git settings takes part, so that hooks, aliases, signing
-// and filters cannot change what we see.
 func (r *Repo) gitInput(ctx context.Context, dir string, env []string, stdin io.Reader, args ...string) (string, error) {
+	cmd := r.gitCommand(ctx, dir, env, args...)
+	cmd.Stdin = stdin
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil {
+			return "", ctx.Err()
+		}
+		return "", &gitError{args, stdout.String(), stderr.String(), err}
+	}
+	return strings.TrimRight(stdout.String(), "\n"), nil
+}
+
+// gitCommand is git in dir. Nothing of the user's git settings takes part, so
+// that hooks, aliases, signing and filters cannot change what we see.
+func (r *Repo) gitCommand(ctx context.Context, dir string, env []string, args ...string) *exec.Cmd {
 	all := append([]string{"-c", "safe.directory=*", "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false",
 		"-c", "advice.detachedHead=false", "-c", "commit.gpgSign=false", "-c", "gc.auto=0", "-c", "core.autocrlf=false",
 		"-c", "core.attributesFile=/dev/null", "-c", "core.excludesFile=/dev/null"}, args...)
@@ -249,16 +263,8 @@ func (r *Repo) gitInput(ctx context.Context, dir string, env []string, stdin io.
 		env = append(env, "GIT_CEILING_DIRECTORIES="+filepath.Dir(dir))
 	}
 	cmd := leash.Command(ctx, r.owner, env, "git", all...)
-	cmd.Dir, cmd.Stdin = dir, stdin
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		if ctx.Err() != nil {
-			return "", ctx.Err()
-		}
-		return "", &gitError{args, stdout.String(), stderr.String(), err}
-	}
-	return strings.TrimRight(stdout.String(), "\n"), nil
+	cmd.Dir = dir
+	return cmd
 }
 
 // cleanEnv is the environment without git's variables: inside a hook or `git
