@@ -42,6 +42,13 @@ func OpenDir(ctx context.Context, dataDir, dir string) (*Repo, error) {
 	return mirrorOf(ctx, dataDir, abs)
 }
 
+// ownCommit is the environment for a commit of ours: equal content gives an
+// equal commit.
+var ownCommit = []string{
+	"GIT_AUTHOR_NAME=kbisect", "GIT_AUTHOR_EMAIL=kbisect@localhost", "GIT_AUTHOR_DATE=@0 +0000",
+	"GIT_COMMITTER_NAME=kbisect", "GIT_COMMITTER_EMAIL=kbisect@localhost", "GIT_COMMITTER_DATE=@0 +0000",
+}
+
 // Snapshot makes a commit of the files in dir as they are now: tracked ones,
 // and untracked ones that git does not ignore or, without git, that are no
 // products of a build. Neither dir, its index nor its repository is touched.
@@ -54,11 +61,9 @@ func (r *Repo) Snapshot(ctx context.Context, dir string) (kernel.Commit, error) 
 	if real, err := filepath.EvalSymlinks(abs); err == nil {
 		abs = real
 	}
-	env := []string{
+	env := append([]string{
 		"GIT_DIR=" + r.mirror, "GIT_WORK_TREE=" + abs, "GIT_INDEX_FILE=" + filepath.Join(r.mirror, "snapshot.index"),
-		"GIT_AUTHOR_NAME=kbisect", "GIT_AUTHOR_EMAIL=kbisect@localhost", "GIT_AUTHOR_DATE=@0 +0000",
-		"GIT_COMMITTER_NAME=kbisect", "GIT_COMMITTER_EMAIL=kbisect@localhost", "GIT_COMMITTER_DATE=@0 +0000",
-	}
+	}, ownCommit...)
 	_ = os.Remove(filepath.Join(r.mirror, "snapshot.index.lock"))
 	if err := r.fillIndex(ctx, abs, env); err != nil {
 		return kernel.Commit{}, err
