@@ -80,6 +80,22 @@ func (b *Builder) Build(ctx context.Context, c kernel.Commit) (kernel.Build, err
 	if err != nil {
 		return kernel.Build{}, err
 	}
+	return b.build(ctx, c, key, false)
+}
+
+// BuildClean is Build from an empty object tree, for what is to be published:
+// objects of other commits cannot have got into it. It is kept apart from what
+// Build makes.
+func (b *Builder) BuildClean(ctx context.Context, c kernel.Commit) (kernel.Build, error) {
+	key, err := b.key(ctx, c)
+	if err != nil {
+		return kernel.Build{}, err
+	}
+	sum := sha256.Sum256([]byte("clean " + key))
+	return b.build(ctx, c, hex.EncodeToString(sum[:]), true)
+}
+
+func (b *Builder) build(ctx context.Context, c kernel.Commit, key string, clean bool) (kernel.Build, error) {
 	if old, ok, err := b.Cache.Get(key); ok || err != nil {
 		return old, err
 	}
@@ -89,6 +105,11 @@ func (b *Builder) Build(ctx context.Context, c kernel.Commit) (kernel.Build, err
 	b.report(Progress{Phase: "checkout"})
 	if err := b.Source.Checkout(ctx, c.SHA); err != nil {
 		return kernel.Build{}, cause(ctx, err)
+	}
+	if clean {
+		if err := emptyDir(b.Objects); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return kernel.Build{}, fmt.Errorf("object tree: %w", err)
+		}
 	}
 	m, err := b.newMake(start)
 	if err != nil {

@@ -58,6 +58,34 @@ func TestBuild(t *testing.T) {
 	})
 }
 
+// What an earlier commit left in the object tree gets into a kernel when make
+// does not see that it is stale; not into a clean one.
+func TestBuildClean(t *testing.T) {
+	both(t, func(t *testing.T, sandbox bool) {
+		b, src := builder(t, sandbox, goodBuild+`if test -e $obj/stale; then echo stale >$obj/arch/x86/boot/bzImage; fi; touch $obj/stale
+`)
+		first, err := b.BuildClean(t.Context(), src.commit()) // there is no object tree yet
+		if err != nil || first.Status != kernel.BuildOK || first.Cached {
+			t.Fatalf("%+v, %v", first, err)
+		}
+		warm := build(t, b, src)
+		if warm.Cached || warm.Kernel.Digest == first.Kernel.Digest || warm.Kernel.Key == first.Kernel.Key {
+			t.Errorf("the clean kernel stands in for a common one: %+v", warm)
+		}
+		if again := build(t, b, src); !again.Cached || again.Kernel != warm.Kernel {
+			t.Errorf("%+v, want %+v", again, warm)
+		}
+		made := makes(t, b)
+		if again, err := b.BuildClean(t.Context(), src.commit()); err != nil || !again.Cached || again.Kernel != first.Kernel || makes(t, b) != made {
+			t.Errorf("the second time: %+v, %v", again, err)
+		}
+		src.write("new", "file")
+		if next, err := b.BuildClean(t.Context(), src.commit()); err != nil || next.Kernel.Digest != first.Kernel.Digest {
+			t.Errorf("on a warm tree it is not clean: %+v, %v", next, err)
+		}
+	})
+}
+
 // make compares times: a new .config with the old text would compile everything.
 func TestEqualConfigKeepsItsTime(t *testing.T) {
 	b, src := builder(t, false, goodBuild)
