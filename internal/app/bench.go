@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -158,7 +159,15 @@ func (b *bench) addBuilder(ctx context.Context, o *options) error {
 		Owner: b.ws.data, Source: b.slot, Objects: objects, Cache: cache,
 		Fragments: frags, Jobs: o.jobs, Timeout: buildTimeout, Sandbox: !b.req.NoSandbox, Log: b.log, Progress: b.bar.building,
 	}
-	b.lab.Build = builder.Build
+	b.lab.Build, b.lab.BuildClean = builder.Build, builder.BuildClean
+	b.lab.Revert = func(ctx context.Context, culprit, head kernel.Commit) (kernel.Commit, string, error) {
+		c, err := b.repo.Revert(ctx, culprit.SHA, head.SHA)
+		var refused *gitrepo.RevertError
+		if errors.As(err, &refused) {
+			return c, refused.Reason, nil
+		}
+		return c, "", err
+	}
 	return nil
 }
 

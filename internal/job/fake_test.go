@@ -88,6 +88,8 @@ type world struct {
 	build  map[int]kernel.BuildStatus // commit -> other than ok
 	noBoot map[int]bool               // kernels that do not come up
 	image  map[int]int                // commit -> commit with the same image
+	clean  map[int]int                // the same for builds from nothing
+	revert string                     // why the culprit does not revert
 	script map[string]string          // "commit test" or "commit" -> outcomes
 	// several makes a program one of several tests: "commit program" -> an
 	// outcome for each, the same in every run; behind a colon the program's own.
@@ -99,12 +101,13 @@ type world struct {
 	open                int            // benches
 	made                map[string]int // "commit test" -> runs made
 	built               map[int]bool   // commits in the cache
+	cleaned             map[int]bool   // and those built from nothing
 	events              []Event
 }
 
 func newWorld(t *testing.T, n int) *world {
 	t.Helper()
-	w := &world{t: t, built: map[int]bool{}, build: map[int]kernel.BuildStatus{}, noBoot: map[int]bool{}, image: map[int]int{},
+	w := &world{t: t, built: map[int]bool{}, cleaned: map[int]bool{}, clean: map[int]int{}, build: map[int]kernel.BuildStatus{}, noBoot: map[int]bool{}, image: map[int]int{},
 		script: map[string]string{}, several: map[string]string{}, left: -1, made: map[string]int{}}
 	w.record = &memory{power: w.power}
 	for i := range n {
@@ -146,24 +149,42 @@ func (w *world) power() error {
 
 // lab returns a lab of a job in this world.
 func (w *world) lab(job string) *Lab {
-	return &Lab{Job: job, Record: w.record, Setting: "tcg", Build: w.buildOne, Boot: w.bootOne,
+	return &Lab{Job: job, Record: w.record, Setting: "tcg", Build: w.buildOne, BuildClean: w.buildClean, Revert: w.revertOne, Boot: w.bootOne,
 		Notify: func(e Event) { w.events = append(w.events, e) }}
 }
 
 func (w *world) buildOne(_ context.Context, c kernel.Commit) (kernel.Build, error) {
+	return w.buildInto(w.built, w.image, c)
+}
+
+func (w *world) buildClean(_ context.Context, c kernel.Commit) (kernel.Build, error) {
+	return w.buildInto(w.cleaned, w.clean, c)
+}
+
+// reverted is the commit that undoes the culprit.
+const reverted = 900
+
+func (w *world) revertOne(_ context.Context, _, _ kernel.Commit) (kernel.Commit, string, error) {
+	if err := w.power(); err != nil || w.revert != "" {
+		return kernel.Commit{}, w.revert, err
+	}
+	return kernel.Commit{SHA: sha(reverted)}, "", nil
+}
+
+func (w *world) buildInto(cache map[int]bool, image map[int]int, c kernel.Commit) (kernel.Build, error) {
 	if err := w.power(); err != nil {
 		return kernel.Build{}, err
 	}
 	i := number(c.SHA)
-	cached := w.built[i]
+	cached := cache[i]
 	if !cached {
 		w.builds++
-		w.built[i] = w.build[i] == "" // a failure is not cached
+		cache[i] = w.build[i] == "" // a failure is not cached
 	}
 	if st := w.build[i]; st != "" {
 		return kernel.Build{Status: st, Error: "mm/memory.c: error"}, nil
 	}
-	if j, ok := w.image[i]; ok {
+	if j, ok := image[i]; ok {
 		i = j
 	}
 	return kernel.Build{Status: kernel.BuildOK, Cached: cached, Kernel: kernel.Kernel{Digest: fmt.Sprint(i), Release: "6.12"}}, nil

@@ -39,8 +39,13 @@ type Record interface {
 
 // Lab is what a job works with.
 type Lab struct {
-	Job    string // id
-	Build  func(ctx context.Context, c kernel.Commit) (kernel.Build, error)
+	Job   string // id
+	Build func(ctx context.Context, c kernel.Commit) (kernel.Build, error)
+	// BuildClean is Build from nothing, kept apart from what Build makes.
+	BuildClean func(ctx context.Context, c kernel.Commit) (kernel.Build, error)
+	// Revert makes a commit on top of head that undoes culprit, or says why
+	// there is none.
+	Revert func(ctx context.Context, culprit, head kernel.Commit) (c kernel.Commit, why string, err error)
 	Boot   func(ctx context.Context, k kernel.Kernel) (Bench, kernel.Boot, error)
 	Record Record
 	// Setting is a digest of everything but kernel and program that may

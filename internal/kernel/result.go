@@ -134,22 +134,28 @@ type ChangePoint struct {
 type Confirmation struct {
 	Culprit Rebuilt `json:"culprit"` // the named commit, built anew from nothing
 	Parent  Rebuilt `json:"parent"`
-	Revert  *Revert `json:"revert,omitempty"` // nil when not tried: a fix, or a merge
+	Revert  *Revert `json:"revert,omitempty"` // nil for a fix
 }
 
 // Rebuilt is a kernel built anew and run again.
 type Rebuilt struct {
-	SHA    string `json:"sha"`
-	Same   bool   `json:"same"` // image equal to that of the search
-	Runs   int    `json:"runs"`
-	Fails  int    `json:"fails"`
-	Reason string `json:"reason,omitempty"` // why there are no runs
+	SHA     string  `json:"sha"`
+	Same    bool    `json:"same"`    // image equal to that of the search
+	Verdict Verdict `json:"verdict"` // of the new runs
+	Runs    int     `json:"runs"`
+	Fails   int     `json:"fails"`
+	Other   int     `json:"other,omitempty"`  // runs that failed in another way: no evidence
+	Reason  string  `json:"reason,omitempty"` // why the verdict is neither good nor bad
 }
 
-// Confirms says whether the two kernels built anew differ as the search says:
-// the culprit fails, and its parent does not.
-func (c *Confirmation) Confirms() bool {
-	return c.Culprit.Fails > 0 && c.Parent.Runs > 0 && c.Parent.Fails == 0
+// Confirms says whether the two kernels built anew differ as the search says.
+// The culprit fails and its parent does not, or the other way round for a fix.
+func (c *Confirmation) Confirms(findFix bool) bool {
+	bad, good := c.Culprit.Verdict, c.Parent.Verdict
+	if findFix {
+		bad, good = good, bad
+	}
+	return bad == Bad && good == Good
 }
 
 // Revert is the bad end without the culprit.
@@ -170,6 +176,7 @@ const (
 	DoesNotRevert RevertStatus = "does-not-revert"
 	DoesNotBuild  RevertStatus = "does-not-build" // nor boot
 	RevertUnclear RevertStatus = "unclear"        // too few runs, or it fails in another way
+	NotReverted   RevertStatus = "not-tried"      // a merge, or the bad end itself
 )
 
 // BisectResult is what `bisect` reports.
