@@ -108,6 +108,7 @@ type BisectStep struct {
 	Output    string    `json:"output,omitempty"`
 	Other     int       `json:"other,omitempty"`     // runs that failed in another way: no evidence
 	Posterior []float64 `json:"posterior,omitempty"` // after the step: the range in equal parts, oldest first, at most PosteriorBins
+	Bin       int       `json:"bin,omitempty"`       // the part of Posterior that the commit is in, from 1; 0 for one below the range
 }
 
 // Interval is a rate with the bounds between which it lies with 95 %.
@@ -158,6 +159,16 @@ func (c *Confirmation) Confirms(findFix bool) bool {
 	return bad == Bad && good == Good
 }
 
+// Refutes says whether one of the two does the opposite of what the search
+// says. Between Confirms and this is what could not be tried or decided.
+func (c *Confirmation) Refutes(findFix bool) bool {
+	bad, good := c.Culprit.Verdict, c.Parent.Verdict
+	if findFix {
+		bad, good = good, bad
+	}
+	return bad == Good || good == Bad
+}
+
 // Revert is the bad end without the culprit.
 type Revert struct {
 	Status RevertStatus `json:"status"`
@@ -185,6 +196,7 @@ type BisectResult struct {
 	ID         string       `json:"id"`
 	Status     BisectStatus `json:"status"`
 	Profile    string       `json:"profile"`
+	Release    string       `json:"release,omitempty"` // of the kernel that shows the failure: the bad end's
 	Test       string       `json:"test"`
 	FindFix    bool         `json:"find_fix,omitempty"`
 	Good       Commit       `json:"good"`

@@ -73,3 +73,79 @@ func newChart(steps []kernel.BisectStep) *chart {
 	c.Ticks = append(c.Ticks, tick{y(most), itoa(most)})
 	return c
 }
+
+// heat is where the culprit may be, a row for each step and a column for each
+// part of the range.
+type heat struct {
+	W, H, Left, Right int
+	Rows              []heatRow
+	Culprit           int // x of its part, 0 when not known
+	Foot              int // y of the words below
+	Oldest, Newest    string
+	Title             string
+}
+
+type heatRow struct {
+	Y, Label int
+	Cells    []heatCell
+	Tested   int // x of the commit, 0 when below the range
+	Class    string
+}
+
+// heatCell is some neighbouring parts with about the same probability.
+type heatCell struct{ X, W, Level int }
+
+// Bounds of the drawing: rows, their height, and shades that can be told apart.
+const (
+	maxHeatRows = 40
+	heatRowH    = 13
+	heatLevels  = 9
+)
+
+func newHeat(r *kernel.BisectResult) *heat {
+	steps := drawn(r.Steps, maxHeatRows)
+	if len(steps) == 0 {
+		return nil
+	}
+	h := &heat{W: 640, Left: 46, Right: 620}
+	h.Foot = 16 + len(steps)*heatRowH + 16
+	h.H = h.Foot + 6
+	if !r.FindFix {
+		h.Oldest, h.Newest = "good end", "bad end"
+	} else {
+		h.Oldest, h.Newest = "broken end", "fixed end"
+	}
+	at := func(bin, of int) int { return h.Left + (h.Right-h.Left)*bin/of }
+	for n, i := range steps {
+		s := &r.Steps[i]
+		bins := min(len(s.Posterior), kernel.PosteriorBins)
+		row := heatRow{Y: 16 + n*heatRowH, Label: i + 1, Class: class(outcomeVerdict(s.Outcome))}
+		for from := 0; from < bins; {
+			l, to := level(s.Posterior[from], heatLevels), from+1
+			for to < bins && level(s.Posterior[to], heatLevels) == l {
+				to++
+			}
+			if l > 0 {
+				row.Cells = append(row.Cells, heatCell{at(from, bins), at(to, bins) - at(from, bins), l})
+			}
+			from = to
+		}
+		if s.Bin > 0 && s.Bin <= bins {
+			row.Tested = (at(s.Bin-1, bins) + at(s.Bin, bins)) / 2
+			if r.Culprit != nil && s.SHA == r.Culprit.SHA {
+				h.Culprit = row.Tested
+			}
+		}
+		h.Rows = append(h.Rows, row)
+	}
+	last := r.Steps[steps[len(steps)-1]].Posterior
+	best := 0
+	for i, p := range last {
+		if p > last[best] {
+			best = i
+		}
+	}
+	h.Title = fmt.Sprintf("Where the change may be, after each step. In the end %s in part %d of %d of the range, counted from the oldest.",
+		percent(last[best]), best+1, len(last))
+	return h
+}

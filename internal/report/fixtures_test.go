@@ -310,9 +310,77 @@ func setBisect() *kernel.BisectResult {
 	return r
 }
 
+// fixBisect looks for the commit that repaired what the first commit has.
 func fixBisect() *kernel.BisectResult {
 	r := bisectFixture()
 	r.FindFix, r.Confidence = true, 0.99999
+	r.Good, r.Bad = r.Bad, r.Good
+	for i := range r.Steps {
+		s := &r.Steps[i]
+		switch s.Outcome {
+		case "good":
+			s.Outcome, s.Fails, s.Runs = "bad", 3, 4
+		case "bad":
+			s.Outcome, s.Fails, s.Signature = "good", 0, kernel.Signature{}
+		}
+		s.Why = map[string]string{"bad end": "good end", "good end": "bad end"}[s.Why] + strings.NewReplacer("good end", "", "bad end", "").Replace(s.Why)
+	}
+	return r
+}
+
+// posterior is a range of which each step leaves a part: from..to of n parts
+// hold nearly all of it.
+func posterior(n, from, to int) []float64 {
+	p := make([]float64, n)
+	for i := range p {
+		if p[i] = 0.01 / float64(n); i >= from && i < to {
+			p[i] += 0.99 / float64(to-from)
+		}
+	}
+	return p
+}
+
+// fullBisect has all that a search can tell.
+func fullBisect() *kernel.BisectResult {
+	r := bisectFixture()
+	r.Release = "6.1.0-kbisect"
+	r.FailRate, r.FalseFailRate = kernel.Interval{Mean: 0.31, Low: 0.22, High: 0.413}, kernel.Interval{Mean: 0.0121, Low: 0.0004, High: 0.044}
+	r.Iterations, r.Paths, r.FirstParent = 8, []string{"mm/", "include/linux/mm.h"}, true
+	r.Doubt = "a failure of 709f4c1d709f, which passed 10 of 10 runs, would move it there"
+	parts := [][2]int{{0, 60}, {0, 60}, {0, 60}, {0, 38}, {30, 38}, {33, 35}, {34, 35}}
+	bins := []int{60, 0, 37, 38, 33, 35, 33}
+	for i := range r.Steps {
+		r.Steps[i].Posterior, r.Steps[i].Bin = posterior(60, parts[i][0], parts[i][1]), bins[i]
+	}
+	r.Steps[3].Signature, r.Steps[3].Other = warning, 2
+	r.Confirmation = &kernel.Confirmation{
+		Culprit: kernel.Rebuilt{SHA: sha(9), Same: true, Verdict: kernel.Bad, Runs: 7, Fails: 3},
+		Parent:  kernel.Rebuilt{SHA: sha(8), Same: true, Verdict: kernel.Good, Runs: 14},
+		Revert:  &kernel.Revert{Status: kernel.Cures, Runs: 14},
+	}
+	return r
+}
+
+// changesBisect is a range in which the failure came, went and came again.
+func changesBisect() *kernel.BisectResult {
+	r := bisectAs(kernel.NotSingleChange, "one change explains the runs 40 times worse than several do")
+	r.Steps = bisectFixture().Steps
+	r.ChangePoints = []kernel.ChangePoint{
+		{From: kernel.Candidate{SHA: sha(1), Subject: "Linux 6.0"}, To: kernel.Candidate{SHA: sha(8), Subject: "mm: document who may set PG_anon_exclusive"}, Bad: true, Between: 31},
+		{From: kernel.Candidate{SHA: sha(8), Subject: "mm: document who may set PG_anon_exclusive"}, To: kernel.Candidate{SHA: sha(9), Subject: "mm: nine"}},
+		{From: kernel.Candidate{SHA: sha(9), Subject: "mm: nine"}, To: kernel.Candidate{SHA: sha(11), Subject: "mm: convert page_add_anon_rmap() to folios"}, Bad: true, Between: 1},
+	}
+	return r
+}
+
+// doubtfulBisect was not confirmed.
+func doubtfulBisect() *kernel.BisectResult {
+	r := fullBisect()
+	r.Confirmation = &kernel.Confirmation{
+		Culprit: kernel.Rebuilt{SHA: sha(9), Verdict: kernel.Good, Runs: 14},
+		Parent:  kernel.Rebuilt{SHA: sha(8), Same: true, Verdict: kernel.Untestable, Reason: "does not boot: no agent\nmore"},
+		Revert:  &kernel.Revert{Status: kernel.DoesNotRevert, Reason: "later commits changed the same lines of mm/huge_memory.c"},
+	}
 	return r
 }
 
@@ -320,10 +388,15 @@ func hostileBisect() *kernel.BisectResult {
 	r := bisectFixture()
 	evil := "<script>alert(1)</script>\x1b[31mred\x07\u202e\ngit bisect run rm"
 	r.Test, r.Reason, r.Command, r.Signature.Title = evil, evil, evil, evil
+	r.Doubt, r.Release, r.Paths, r.Signature.Frames = evil, evil, []string{evil, "it's"}, []string{evil}
+	r.Confirmation = &kernel.Confirmation{Culprit: kernel.Rebuilt{SHA: evil, Verdict: kernel.Untestable, Reason: evil},
+		Parent: kernel.Rebuilt{SHA: evil, Verdict: kernel.Untestable, Reason: evil}, Revert: &kernel.Revert{Status: kernel.DoesNotBuild, Reason: evil}}
+	r.ChangePoints = []kernel.ChangePoint{{From: kernel.Candidate{SHA: evil, Subject: evil}, To: kernel.Candidate{SHA: evil, Subject: evil}}}
 	r.Culprit.Subject, r.Culprit.Author, r.Skipped[0].Subject = evil, evil, evil
 	for i := range r.Steps {
 		s := &r.Steps[i]
 		s.Subject, s.Why, s.Reason, s.Outcome, s.Build = evil, evil, evil, evil, evil
+		s.Posterior, s.Bin, s.Other = []float64{math.NaN(), math.Inf(1), -1, 2}, 9, -1
 	}
 	r.Confidence, r.Candidates[0].Probability = math.NaN(), math.NaN()
 	return r
@@ -354,6 +427,9 @@ func fixtures() map[string]any {
 		"bisect-not":        bisectAs(kernel.NotReproduced, "0 of 40 runs failed at the bad end"),
 		"bisect-older":      bisectAs(kernel.OlderThanGood, "3 of 5 runs failed at the good end"),
 		"bisect-none":       bisectAs(kernel.NoConclusion, "the budget of 200 runs is spent"),
+		"bisect-full":       fullBisect(),
+		"bisect-changes":    changesBisect(),
+		"bisect-doubtful":   doubtfulBisect(),
 		"bisect-hostile":    hostileBisect(),
 	}
 }

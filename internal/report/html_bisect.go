@@ -10,6 +10,11 @@ import (
 // htmlBisect is the page of a bisection.
 type htmlBisect struct {
 	Chart      *chart
+	Heat       *heat
+	Changes    []htmlChange
+	Again      []string // what was tried again, a sentence each
+	Sure       string   // class of Again
+	Mail       string
 	Steps      []htmlStep
 	Candidates []htmlCandidate
 	Skipped    []htmlCandidate
@@ -27,6 +32,10 @@ type htmlStep struct {
 	Culprit                           bool
 }
 
+type htmlChange struct {
+	Change, Class, From, To, Subject, Between string
+}
+
 type htmlCandidate struct {
 	Short, Subject, Chance, Why string
 	Bar                         int // per cent, for the width of a bar
@@ -34,7 +43,22 @@ type htmlCandidate struct {
 }
 
 func bisectPage(r *kernel.BisectResult) *page {
-	b := &htmlBisect{Chart: newChart(r.Steps), Fixes: fixesTag(r), Log: gitBisectLog(r)}
+	b := &htmlBisect{Chart: newChart(r.Steps), Heat: newHeat(r), Fixes: fixesTag(r), Log: gitBisectLog(r), Again: confirmation(r), Sure: "good"}
+	if c := r.Confirmation; c != nil && (!c.Confirms(r.FindFix) || c.Revert != nil && c.Revert.Status == kernel.DoesNotCure) {
+		b.Sure = "warn"
+	}
+	var text strings.Builder
+	if Mail(&text, r) == nil {
+		b.Mail = text.String()
+	}
+	for i := range r.ChangePoints {
+		p := &r.ChangePoints[i]
+		c := htmlChange{change(p), "good", plain(kernel.Abbrev(p.From.SHA)), plain(kernel.Abbrev(p.To.SHA)), plain(p.To.Subject), between(p)}
+		if p.Bad {
+			c.Class = "bad"
+		}
+		b.Changes = append(b.Changes, c)
+	}
 	for i := range r.Steps {
 		b.step(r, i)
 	}
@@ -56,7 +80,7 @@ func bisectPage(r *kernel.BisectResult) *page {
 		})
 	}
 	tone := "warn"
-	if r.Status == kernel.Found {
+	if r.Status == kernel.Found && !refuted(r) {
 		tone = "bad"
 		if r.FindFix {
 			tone = "good"
@@ -70,7 +94,11 @@ func bisectPage(r *kernel.BisectResult) *page {
 			pair{"Frames", strings.Join(r.Signature.Frames, "\u00a0← ")},
 			pair{"Good", r.Good.Short() + " " + r.Good.Subject},
 			pair{"Bad", r.Bad.Short() + " " + r.Bad.Subject},
+			pair{"Looked at", looked(r)},
+			pair{"Rates", rates(r)},
+			pair{"Repeated", iterations(r)},
 			pair{"Stopped", r.Reason},
+			pair{"In doubt", r.Doubt},
 			pair{"Effort", count(r.Runs, "run") + ", " + count(r.Builds, "build")},
 			pair{"Profile", r.Profile},
 		),

@@ -19,7 +19,11 @@ func bisectSentence(r *kernel.BisectResult) string {
 		if a := authorName(c.Author); a != "" {
 			by = " by " + a
 		}
-		return fmt.Sprintf("%s%s%s, confidence %s", what, named(c.SHA, c.Subject), by, percent(r.Confidence))
+		s := fmt.Sprintf("%s%s%s, confidence %s", what, named(c.SHA, c.Subject), by, percent(r.Confidence))
+		if refuted(r) {
+			s += "; but built anew it does not show that"
+		}
+		return s
 	case r.Status == kernel.Set:
 		if len(r.Candidates) == 0 {
 			return "narrowed down, but no candidates are left"
@@ -52,10 +56,15 @@ func likeliest(cs []kernel.Candidate) int {
 	return best
 }
 
+// refuted says whether what was tried after the search speaks against it.
+func refuted(r *kernel.BisectResult) bool {
+	return r.Confirmation != nil && r.Confirmation.Refutes(r.FindFix)
+}
+
 // fixesTag is the trailer for the commit that repairs the culprit. A fix has
-// none, and neither has a set: a tag is a claim.
+// none, and neither has a set or a culprit that was refuted: a tag is a claim.
 func fixesTag(r *kernel.BisectResult) string {
-	if r.Status != kernel.Found || r.Culprit == nil || r.FindFix {
+	if r.Status != kernel.Found || r.Culprit == nil || r.FindFix || refuted(r) {
 		return ""
 	}
 	return "Fixes: " + named(r.Culprit.SHA, r.Culprit.Subject)

@@ -18,7 +18,14 @@ func (p *printer) bisect(r *kernel.BisectResult) {
 		p.fact("frames", plain(strings.Join(r.Signature.Frames, " < ")))
 	}
 	p.fact("range", fmt.Sprintf("good %s, bad %s", plain(r.Good.Short()), plain(r.Bad.Short())))
+	p.fact("looked at", looked(r))
+	p.fact("rates", rates(r))
+	p.fact("repeated", iterations(r))
 	p.fact("stopped", plain(r.Reason))
+	p.fact("in doubt", plain(r.Doubt))
+	for i, s := range confirmation(r) {
+		p.fact([]string{"afterwards", ""}[min(i, 1)], s)
+	}
 	if len(r.Steps) > 0 {
 		p.text("")
 		p.print(stepTable(r))
@@ -28,6 +35,8 @@ func (p *printer) bisect(r *kernel.BisectResult) {
 			}
 		}
 	}
+	p.posterior(r)
+	p.changes(r)
 	p.candidates(r)
 	p.skipped(r)
 	if tag := fixesTag(r); tag != "" {
@@ -42,6 +51,41 @@ func (p *printer) bisect(r *kernel.BisectResult) {
 	for _, l := range strings.Split(strings.TrimSuffix(gitBisectLog(r), "\n"), "\n") {
 		p.text("    " + l)
 	}
+}
+
+// maxSparks is how many posteriors a terminal shows.
+const maxSparks = 24
+
+// posterior draws where in the range the change was, step by step.
+func (p *printer) posterior(r *kernel.BisectResult) {
+	steps := drawn(r.Steps, maxSparks)
+	if len(steps) == 0 {
+		return
+	}
+	p.text("")
+	p.line(cell{"where it may be after each step, the oldest commits on the left:", dim})
+	for _, i := range steps {
+		p.line(cell{pad(itoa(i+1), 3, true), dim}, cell{text: "|" + spark(r.Steps[i].Posterior) + "|"})
+	}
+}
+
+// changes lists the change points of a range that has several.
+func (p *printer) changes(r *kernel.BisectResult) {
+	if len(r.ChangePoints) == 0 {
+		return
+	}
+	p.text("")
+	t := &table{head: []string{"change", "from", "to", "subject", ""}, flex: []flexible{{3, 20}}}
+	for i := range r.ChangePoints {
+		c := &r.ChangePoints[i]
+		style := green
+		if c.Bad {
+			style = red
+		}
+		t.add(cell{change(c), style}, cell{text: plain(kernel.Abbrev(c.From.SHA))}, cell{text: plain(kernel.Abbrev(c.To.SHA))},
+			cell{text: plain(c.To.Subject)}, cell{text: between(c)})
+	}
+	p.print(t)
 }
 
 func (p *printer) fact(name, value string) {
@@ -79,8 +123,17 @@ func stepTable(r *kernel.BisectResult) *table {
 // stepNote is what is special about a step: why it is a skip, or that it
 // failed in another way than the one being chased.
 func stepNote(r *kernel.BisectResult, s *kernel.BisectStep) string {
-	if s.Signature.Kind != "" && r.Signature.Kind != "" && !s.Signature.Same(r.Signature) {
-		return "failed in another way: " + failure(s.Signature)
+	other := otherRuns(s)
+	switch {
+	case s.Signature.Kind != "" && r.Signature.Kind != "" && !s.Signature.Same(r.Signature):
+		if other == "" {
+			return "failed in another way: " + failure(s.Signature)
+		}
+		return other + " (" + failure(s.Signature) + ")"
+	case other != "" && s.Reason != "":
+		return other + "; " + plain(s.Reason)
+	case other != "":
+		return other
 	}
 	return plain(s.Reason)
 }
