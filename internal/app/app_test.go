@@ -208,3 +208,15 @@ func TestCommandLineCanBePasted(t *testing.T) {
 		t.Errorf("%s, want %s", got, want)
 	}
 }
+
+func TestMailIsOfABisection(t *testing.T) {
+	var out bytes.Buffer
+	o := &options{format: "mail", stdout: &out}
+	if err := o.emit(&kernel.BisectResult{Test: "cow/x/base", Status: kernel.NotReproduced}); err != nil || !strings.HasPrefix(out.String(), "cow/x/base: not reproduced") {
+		t.Errorf("%v: %s", err, &out)
+	}
+	var usage *usageError
+	if err := o.emit(&kernel.CheckResult{}); !errors.As(err, &usage) {
+		t.Errorf("a check as a mail: %v", err)
+	}
+}

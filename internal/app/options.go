@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -18,6 +17,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/term"
 
+	"github.com/kernel-bisect/kbisect/internal/kernel"
 	"github.com/kernel-bisect/kbisect/internal/report"
 )
 
@@ -35,8 +35,14 @@ type options struct {
 func defaultJobs() int { return runtime.NumCPU() }
 
 func (o *options) check(cmd *cobra.Command) error {
-	if !slices.Contains([]string{"text", "json", "html"}, o.format) {
-		return usagef("--format %s: unknown; text, json or html", o.format)
+	switch o.format {
+	case "text", "json", "html":
+	case "mail":
+		if cmd.Name() != "bisect" && cmd.Name() != "report" {
+			return usagef("%s has no mail form; that of a bisection has", cmd.Name())
+		}
+	default:
+		return usagef("--format %s: unknown; text, json, html or mail", o.format)
 	}
 	if o.jobs < 1 {
 		return usagef("--jobs %d: at least 1", o.jobs)
@@ -139,6 +145,11 @@ func (o *options) render(w io.Writer, v any) error {
 		return report.JSON(w, v)
 	case "html":
 		return report.HTML(w, v)
+	case "mail":
+		if _, ok := v.(*kernel.BisectResult); !ok {
+			return usagef("only a bisection has a mail form")
+		}
+		return report.Mail(w, v)
 	}
 	to := report.TextOptions{Width: fileWidth}
 	if f, ok := o.stdout.(*os.File); ok && o.output == "" && term.IsTerminal(int(f.Fd())) {
