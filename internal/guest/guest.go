@@ -63,6 +63,7 @@ type Session struct {
 	limits Limits
 	msgs   chan incoming
 	stop   chan struct{}
+	last   string // id of the latest run
 }
 
 type incoming struct {
@@ -211,7 +212,8 @@ func (s *Session) ask(ctx context.Context, m agentproto.Message) (*agentproto.Re
 
 // Run asks for one execution and waits for its end. It returns an error only
 // when ctx ends, randomness cannot be had or this process was stopped meanwhile;
-// whatever the guest does is evidence.
+// whatever the guest does is evidence. In a guest that ran something before, what
+// the kernel said since the end of that is evidence, too: it may come late.
 func (s *Session) Run(ctx context.Context, argv []string, limit time.Duration) (verdict.Evidence, error) {
 	e := verdict.Evidence{Limit: limit}
 	id, err := drawID()
@@ -245,7 +247,12 @@ func (s *Session) Run(ctx context.Context, argv []string, limit time.Duration) (
 		s.m.Console.WaitFor(drain, agentproto.EndMark+id)
 		cancel()
 	}
-	e.Console = since(s.m.Console.Bytes(), agentproto.BeginMark+id)
+	begin := agentproto.BeginMark + id
+	if s.last != "" {
+		begin = agentproto.EndMark + s.last
+	}
+	e.Console = since(s.m.Console.Bytes(), begin)
+	s.last = id
 	e.Wall = time.Since(start)
 	return e, ctx.Err()
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"slices"
 	"strings"
@@ -178,6 +179,33 @@ func TestConsoleIsDrained(t *testing.T) {
 			})
 		})
 	}
+}
+
+// In a guest that runs again, a complaint that came after the end of the first run
+// is not lost, and one that was judged with it does not come back.
+func TestConsoleOfTheNextRun(t *testing.T) {
+	talk(t, func(g *fakeGuest) {
+		g.print("boot\n")
+		for i := range 3 {
+			m := g.next()
+			g.print(agentproto.BeginMark + m.ID + "\n" + fmt.Sprint("in ", i, "\n") + agentproto.EndMark + m.ID + "\n")
+			g.result(m.ID, agentproto.Result{})
+			time.Sleep(time.Second)
+			g.print(fmt.Sprint("behind ", i, "\n"))
+		}
+	}, func(t *testing.T, s *Session) {
+		for i, want := range []string{"in 0", "behind 0 in 1", "behind 1 in 2"} {
+			e, err := s.Run(t.Context(), []string{"x"}, limit)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := slices.DeleteFunc(strings.Split(string(e.Console), "\n"), func(line string) bool { return line == "" || strings.HasPrefix(line, "kbisect: ") })
+			if strings.Join(got, " ") != want {
+				t.Errorf("run %d: %q, want %q", i, got, want)
+			}
+			time.Sleep(2 * time.Second)
+		}
+	})
 }
 
 // A guest that never reads, and one that is gone before the first message: the

@@ -6,8 +6,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kernel-bisect/kbisect/internal/kernel"
+	"github.com/kernel-bisect/kbisect/internal/runner"
 )
 
 // check checks commit 0 of w.
@@ -250,6 +252,24 @@ func TestBootRecordedMeanwhile(t *testing.T) {
 	_ = w.record.AppendBoot(t.Context(), "two", s.cell(nil), kernel.Boot{Status: kernel.BootFailed})
 	if boot, err := s.boot(t.Context()); err != nil || boot.Status != kernel.BootOK || w.open != 1 {
 		t.Errorf("%+v, %v, %d benches open", boot, err, w.open)
+	}
+}
+
+// Runs recorded by an older kbisect stay in use: their key must not change. It is
+// that of commit dbee7bc.
+func TestCell(t *testing.T) {
+	s := newWorld(t, 1).lab("one").subject(kernel.Kernel{Digest: "0"})
+	cell := func(iterations int) string {
+		return s.cell(&runner.Program{Name: "cow/a/base", Argv: []string{"/bin/repro", "cow/a/base"}, Limit: time.Minute, Iterations: iterations})
+	}
+	if got := cell(0); got != "b75baed38b456f31bc26c61fd283c1dd20a01e7406ef3f28d69602b7be60d812" {
+		t.Errorf("the key of a plain run is now %s", got)
+	}
+	if cell(1) != cell(0) {
+		t.Error("once is not the same as nothing said")
+	}
+	if cell(2) == cell(0) || cell(2) == cell(3) {
+		t.Error("runs of different numbers of iterations count as the same")
 	}
 }
 

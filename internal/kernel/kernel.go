@@ -151,6 +151,9 @@ type Run struct {
 	Output    string        `json:"output,omitempty"` // what the test printed, capped
 	Console   string        `json:"console,omitempty"`
 	Duration  time.Duration `json:"duration"`
+	// Iterations is how often the program was executed, where it was asked to be
+	// more than once. The outcome, the output and a failure are of the last.
+	Iterations int `json:"iterations,omitempty"`
 
 	// Tests are what a program with several results said of each, in its
 	// order; empty for a program that is one test.

@@ -49,7 +49,15 @@ type Program struct {
 	// Several says that Argv[0] runs several tests, one after another, if it
 	// gets the further arguments of each.
 	Several bool `json:"-"`
+	// Iterations is how often a run executes the program in its guest, one after
+	// another until one does not pass; 0 and 1 are once. So a failure with rate r
+	// shows in a run with rate 1-(1-r)^Iterations. Each has Limit for itself.
+	Iterations int `json:",omitempty"`
 }
+
+// maxRepeating is when a run begins no further iteration. What has passed until
+// then counts as it is: kernel.Run says how often that was.
+const maxRepeating = 10 * time.Minute
 
 // maxConsole bounds the boot log kept with a result.
 const maxConsole = 64 << 10
@@ -214,21 +222,21 @@ func (b *Booted) PlanOut(p Program) (kernel.Run, bool) {
 	return kernel.Run{Test: p.Name, Outcome: kernel.Skip, Reason: why}, why != ""
 }
 
-// Run executes p in a fresh guest and judges what was seen.
+// Run executes p in a fresh guest, as often as it asks for, and judges what was
+// seen.
 func (b *Booted) Run(ctx context.Context, p Program) (kernel.Run, error) {
 	var run kernel.Run
 	if skip, ok := b.PlanOut(p); ok {
 		return skip, nil
 	}
 	for range infraTries {
-		e, err := b.execute(ctx, p)
+		var err error
+		run, err = b.repeat(ctx, p)
 		if ctx.Err() != nil {
 			return run, ctx.Err()
 		}
 		if err != nil {
 			run = kernel.Run{Test: p.Name, Outcome: kernel.Infra, Reason: err.Error()}
-		} else {
-			run = verdict.Classify(p.Name, e)
 		}
 		if run.Outcome != kernel.Infra {
 			break
@@ -236,6 +244,32 @@ func (b *Booted) Run(ctx context.Context, p Program) (kernel.Run, error) {
 		b.lab.Log.Info("run ended as infra", zap.String("test", p.Name), zap.String("reason", run.Reason))
 	}
 	return run, nil
+}
+
+// repeat executes p in one guest until an iteration does not pass. That one, or
+// else the last, is the run's outcome. The host repeats, not the agent: what an
+// iteration came to depends on the console and on KTAP, which are judged here.
+func (b *Booted) repeat(ctx context.Context, p Program) (kernel.Run, error) {
+	g := b.fresh(ctx)
+	if g.err != nil {
+		return kernel.Run{}, g.err
+	}
+	defer g.close()
+	for i, took := 1, time.Duration(0); ; i++ {
+		e, err := b.execute(ctx, g, p)
+		if err != nil {
+			return kernel.Run{}, err
+		}
+		run := verdict.Classify(p.Name, e)
+		took += run.Duration
+		run.Duration = took
+		if p.Iterations > 1 {
+			run.Iterations = i
+		}
+		if run.Outcome != kernel.Pass || i >= p.Iterations || took >= maxRepeating {
+			return run, nil
+		}
+	}
 }
 
 // maxTogether bounds a run of several tests, each of which has a limit of its own.
@@ -252,7 +286,7 @@ func (b *Booted) RunTogether(ctx context.Context, ps []Program) (map[string]kern
 		all.Argv = append(all.Argv, p.Argv[1:]...)
 		all.Limit = min(all.Limit+p.Limit, maxTogether)
 	}
-	e, err := b.execute(ctx, all)
+	e, err := b.once(ctx, all)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
@@ -263,12 +297,17 @@ func (b *Booted) RunTogether(ctx context.Context, ps []Program) (map[string]kern
 	return verdict.Together(names, e), nil
 }
 
-func (b *Booted) execute(ctx context.Context, p Program) (verdict.Evidence, error) {
+// once executes p in a fresh guest.
+func (b *Booted) once(ctx context.Context, p Program) (verdict.Evidence, error) {
 	g := b.fresh(ctx)
 	if g.err != nil {
 		return verdict.Evidence{}, g.err
 	}
 	defer g.close()
+	return b.execute(ctx, g, p)
+}
+
+func (b *Booted) execute(ctx context.Context, g prepared, p Program) (verdict.Evidence, error) {
 	e, err := g.session.Run(ctx, p.Argv, p.Limit)
 	e.Allowed = b.lab.Allowed
 	return e, err

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"os"
 	"path/filepath"
@@ -159,6 +160,57 @@ func TestRetries(t *testing.T) {
 			defer b.Close()
 			r, err := b.Run(t.Context(), program)
 			if err != nil || r.Outcome != c.want || r.Test != program.Name {
+				t.Errorf("%+v, %v", r, err)
+			}
+			if starts() != c.starts {
+				t.Errorf("%d machines started, want %d", starts(), c.starts)
+			}
+		})
+	}
+}
+
+// A program is repeated in one guest until an iteration does not pass, and each is
+// judged by all that is known of it: exit status, KTAP and console.
+func TestIterations(t *testing.T) {
+	// Every guest goes through what, its iteration being $i.
+	again := func(what string) string {
+		return negotiate + hello + `i=0; while i=$((i+1)); ` + takeRun + `[ -n "$line" ]; do ` + what + endMark + passed + "done\n" + forever
+	}
+	says := func(text string) string {
+		return `echo '{"v":1,"type":"output","id":"'$id'","output":"` + base64.StdEncoding.EncodeToString([]byte(text)) + `"}' >&5; `
+	}
+	atThree := func(what string) string { return again("if [ $i = 3 ]; then " + what + "fi; ") }
+	failed := strings.Replace(passed, `"exit":0`, `"exit":1`, 1)
+	for _, c := range []struct {
+		name, script string
+		iterations   int
+		want         kernel.Outcome
+		made         int // as recorded
+		starts       int
+	}{
+		{"not asked for", again(""), 0, kernel.Pass, 0, 2},
+		{"once", again(""), 1, kernel.Pass, 0, 2},
+		{"all pass", again(""), 5, kernel.Pass, 5, 2},
+		{"exit status", atThree(failed), 5, kernel.Fail, 3, 2},
+		{"fails too late", atThree(failed), 2, kernel.Pass, 2, 2},
+		{"KTAP", atThree(says("TAP version 13\n1..2\nok 1 a\nnot ok 2 b\n")), 5, kernel.Fail, 3, 2},
+		{"console", atThree(`echo '[    1.0] WARNING: CPU: 0 PID: 1 at mm/memory.c:1 f+0x1/0x2' >&4; `), 5, kernel.Crash, 3, 2},
+		{"skip", atThree(strings.Replace(passed, `"exit":0`, `"exit":4`, 1)), 5, kernel.Skip, 3, 2},
+		{"machine ends", atThree(reset + "; exit; "), 5, kernel.Crash, 3, 2},
+		{"infra", atThree("echo killed >&2; exit; "), 5, kernel.Infra, 3, 1 + infraTries},
+		{"infra once", "[ $starts = 2 ] && j=3\n" + again("[ $i = ${j:-0} ] && exit; "), 5, kernel.Pass, 5, 3},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l, starts := newLab(t, c.script)
+			b, _, err := l.Boot(t.Context(), kernel.Kernel{}, machineShape)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer b.Close()
+			p := program
+			p.Iterations = c.iterations
+			r, err := b.Run(t.Context(), p)
+			if err != nil || r.Outcome != c.want || r.Iterations != c.made {
 				t.Errorf("%+v, %v", r, err)
 			}
 			if starts() != c.starts {
