@@ -37,6 +37,15 @@ func checkFound(t *testing.T, res kernel.BisectResult) {
 func TestBisect(t *testing.T) {
 	res := decode[kernel.BisectResult](t, 0, "bisect", "--repo", seriesRepo, "--good", "base", "--bad", "series", "--test", plantedTest, "--fresh")
 	checkFound(t, res)
+	// What was named is built from nothing, gives the same kernel, and fails; its
+	// parent does not; and the bad end without it does not either.
+	c := res.Confirmation
+	if c == nil || !c.Confirms(false) || !c.Culprit.Same || !c.Parent.Same {
+		t.Fatalf("confirmation: %+v", c)
+	}
+	if c.Revert == nil || c.Revert.Status != kernel.Cures || c.Revert.Runs < 2 {
+		t.Errorf("revert: %+v", c.Revert)
+	}
 	skipped := false
 	for _, c := range res.Skipped {
 		skipped = skipped || c.Subject == brokenSubject
@@ -59,7 +68,7 @@ func TestBisect(t *testing.T) {
 // the same answer from the runs it has.
 func TestBisectSurvivesKill(t *testing.T) {
 	start := recordedRuns(t, "%")
-	killWhen(t, func() bool { return recordedRuns(t, "%") >= start+8 }, "bisect", "--repo", seriesRepo, "--good", "base", "--bad", "series", "--test", plantedTest, "--fresh")
+	killWhen(t, func() bool { return recordedRuns(t, "%") >= start+8 }, "bisect", "--repo", seriesRepo, "--good", "base", "--bad", "series", "--test", plantedTest, "--fresh", "--no-confirm")
 	waitNone(t)
 	id := ""
 	for line := range strings.Lines(run(t, "report").stdout) {

@@ -55,7 +55,7 @@ type request struct {
 	Runs        int               `json:"runs,omitempty"`
 	MaxRuns     int               `json:"max_runs,omitempty"`     // 0: as many as it takes
 	TestTimeout time.Duration     `json:"test_timeout,omitempty"` // of the catalogue's tests; 0: their own
-	Confidence  float64           `json:"confidence,omitempty"`
+	Search      searchRequest     `json:"search,omitzero"`        // of a bisection
 	Fresh       bool              `json:"fresh,omitempty"`
 	NoSandbox   bool              `json:"no_sandbox,omitempty"`
 	BootPerRun  bool              `json:"boot_per_run,omitempty"`

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -11,22 +12,22 @@ import (
 	"github.com/kernel-bisect/kbisect/internal/bisect"
 	"github.com/kernel-bisect/kbisect/internal/gitrepo"
 	"github.com/kernel-bisect/kbisect/internal/history"
+	"github.com/kernel-bisect/kbisect/internal/job"
 	"github.com/kernel-bisect/kbisect/internal/kernel"
+	"github.com/kernel-bisect/kbisect/internal/runner"
 )
-
-// maxCandidates bounds the range of a bisection: ancestor sets take n*n/8
-// bytes, 50 MB at this size, which holds a whole kernel release cycle.
-const maxCandidates = 20_000
 
 func newBisect(o *options) *cobra.Command {
 	var p planFlags
 	var repo, good, bad, test, program, script, resume string
-	var confidence float64
+	var req searchRequest
 	cmd := &cobra.Command{
 		Use:   "bisect --repo DIR --good REV --bad REV (--test NAME | --script FILE | --program FILE)",
 		Short: "Find the commit that broke a test",
 		Example: `  orchestrator bisect --repo ~/linux --good v6.1 --bad HEAD --test cow/vmsplice-child-unmap/thp-pmd
   orchestrator bisect --repo ~/linux --good v6.1 --bad HEAD --program repro.c
+  orchestrator bisect --repo ~/linux --good v6.1 --bad HEAD --test cow/vmsplice-child-unmap/thp-pmd --path mm --suspect mm/gup.c
+  orchestrator bisect --repo ~/linux --good v6.1 --bad HEAD --find-fix --program repro.c
   orchestrator bisect --resume bisect-1a2b3c4d`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -47,13 +48,14 @@ func newBisect(o *options) *cobra.Command {
 				return usagef("a bisection chases one: --test, --program and --script exclude each other")
 			}
 			p.runs = 1 // the search itself says how many
-			req, err := p.request(cmd.Context(), o, "bisect")
+			if err := req.check(); err != nil {
+				return err
+			}
+			all, err := p.request(cmd.Context(), o, "bisect")
 			if err != nil {
 				return err
 			}
-			if req.Confidence = confidence; confidence < 0.5 || confidence > 0.9999 {
-				return usagef("--confidence %g: 0.5 to 0.9999", confidence)
-			}
+			all.Search = req
 			switch {
 			case repo == "":
 				return usagef("--repo is missing: the kernel's git repository")
@@ -62,21 +64,21 @@ func newBisect(o *options) *cobra.Command {
 			case chased == 0:
 				return usagef("what to chase? --test NAME, --script FILE or --program FILE")
 			}
-			if req.Repo, err = filepath.Abs(repo); err != nil {
+			if all.Repo, err = filepath.Abs(repo); err != nil {
 				return err
 			}
-			return o.startBisect(cmd.Context(), req, good, bad)
+			return o.startBisect(cmd.Context(), all, good, bad)
 		},
 	}
 	p.register(cmd)
 	f := cmd.Flags()
 	f.StringVar(&repo, "repo", "", "the kernel's git repository `directory`; only read, never changed")
-	f.StringVar(&good, "good", "", "a commit where the test passes, ancestor of the bad one")
-	f.StringVar(&bad, "bad", "", "a commit where the test fails")
+	f.StringVar(&good, "good", "", "a commit where the test passes, ancestor of the bad one; with --find-fix the newer end")
+	f.StringVar(&bad, "bad", "", "a commit where the test fails; with --find-fix the older end")
 	f.StringVar(&test, "test", "", "`name` of one test, see list tests")
 	f.StringVar(&program, "program", "", programUsage)
 	f.StringVar(&script, "script", "", scriptUsage)
-	f.Float64Var(&confidence, "confidence", 0.99, "probability with which the named commit must be the culprit")
+	req.register(f)
 	f.StringVar(&resume, "resume", "", "go on with an interrupted bisection by its `id`")
 	return cmd
 }
@@ -102,8 +104,13 @@ func (o *options) startBisect(ctx context.Context, req request, goodRev, badRev 
 	if err != nil {
 		return err
 	}
+	// The older end first.
+	revs, names := [2]string{goodRev, badRev}, [2]string{"--good", "--bad"}
+	if req.Search.FindFix {
+		revs, names = [2]string{badRev, goodRev}, [2]string{"--bad", "--good"}
+	}
 	var ends [2]kernel.Commit
-	for i, rev := range []string{goodRev, badRev} {
+	for i, rev := range revs {
 		if ends[i], err = repo.Resolve(ctx, rev); err != nil {
 			return err
 		}
@@ -111,7 +118,7 @@ func (o *options) startBisect(ctx context.Context, req request, goodRev, badRev 
 			return err
 		}
 	}
-	if err := checkOrder(ctx, repo, ends[0], ends[1], goodRev, badRev); err != nil {
+	if err := checkOrder(ctx, repo, ends, revs, names); err != nil {
 		return err
 	}
 	req.Base, req.Head = ends[0].SHA, ends[1].SHA
@@ -122,26 +129,28 @@ func (o *options) startBisect(ctx context.Context, req request, goodRev, badRev 
 	return o.runBisect(ctx, ws, id, req)
 }
 
-// checkOrder explains a good end that is not below the bad one.
-func checkOrder(ctx context.Context, repo *gitrepo.Repo, good, bad kernel.Commit, goodRev, badRev string) error {
-	if good.SHA == bad.SHA {
-		return usagef("--good %s and --bad %s are the same commit", goodRev, badRev)
+// checkOrder explains an older end that is not below the newer one.
+func checkOrder(ctx context.Context, repo *gitrepo.Repo, ends [2]kernel.Commit, revs, names [2]string) error {
+	if ends[0].SHA == ends[1].SHA {
+		return usagef("%s %s and %s %s are the same commit", names[0], revs[0], names[1], revs[1])
 	}
-	ok, err := repo.IsAncestor(ctx, good.SHA, bad.SHA)
+	ok, err := repo.IsAncestor(ctx, ends[0].SHA, ends[1].SHA)
 	if err != nil || ok {
 		return err
 	}
 	hint := "their histories are unrelated"
-	mb, err := repo.MergeBase(ctx, good.SHA, bad.SHA)
+	mb, err := repo.MergeBase(ctx, ends[0].SHA, ends[1].SHA)
 	switch {
 	case err != nil:
 		return err
-	case mb == bad.SHA:
-		hint = "it is the other way round: the bad end is an ancestor of the good one"
+	case mb == ends[1].SHA && names[0] == "--good":
+		hint = "it is the other way round: the bad end is an ancestor of the good one (--find-fix searches for the commit that repaired)"
+	case mb == ends[1].SHA:
+		hint = "it is the other way round: a search for a fix starts from an older commit that fails"
 	case mb != "":
-		hint = "their merge base is " + kernel.Abbrev(mb) + ": check it and use it as --good if it passes"
+		hint = "their merge base is " + kernel.Abbrev(mb) + ": check it and use it as " + names[0] + " if it does what that end does"
 	}
-	return usagef("--good %s is not an ancestor of --bad %s; %s", goodRev, badRev, hint)
+	return usagef("%s %s is not an ancestor of %s %s; %s", names[0], revs[0], names[1], revs[1], hint)
 }
 
 // runBisect carries out a recorded bisection.
@@ -154,18 +163,24 @@ func (o *options) runBisect(ctx context.Context, ws *workspace, id string, req r
 	if err != nil {
 		return err
 	}
-	good, err := repo.Commit(ctx, req.Base)
+	older, err := repo.Commit(ctx, req.Base)
 	if err != nil {
 		return err
 	}
-	commits, err := repo.Range(ctx, req.Base, req.Head)
+	newer, err := repo.Commit(ctx, req.Head)
 	if err != nil {
 		return err
 	}
-	if len(commits) > maxCandidates {
-		return usagef("%d commits between the ends; at most %d: narrow the range", len(commits), maxCandidates)
+	how := req.Search
+	commits, outside, err := repo.Candidates(ctx, req.Base, req.Head, gitrepo.RangeOptions{Paths: how.Paths, FirstParent: how.FirstParent, AncestryPath: how.FindFix})
+	if err != nil {
+		return err
 	}
 	graph, err := history.New(commits)
+	if err != nil {
+		return err
+	}
+	prior, err := how.prior(ctx, repo, req, commits)
 	if err != nil {
 		return err
 	}
@@ -177,12 +192,41 @@ func (o *options) runBisect(ctx context.Context, ws *workspace, id string, req r
 	defer b.close()
 	res := &kernel.BisectResult{
 		Schema: "kbisect/bisect/v1", ID: id, Status: kernel.NoConclusion, Profile: b.profile.Name, Test: programs[0].Name,
-		Good: good, Bad: commits[len(commits)-1], Host: b.host, Command: req.Command, Started: b.started,
+		Good: older, Bad: newer, FindFix: how.FindFix, Paths: how.Paths, FirstParent: how.FirstParent,
+		Host: b.host, Command: req.Command, Started: b.started,
+	}
+	if how.FindFix {
+		res.Good, res.Bad = newer, older
+	}
+	search := bisect.New(&graph.Shape, bisect.Options{
+		Confidence: how.Confidence, Fix: how.FindFix, Prior: prior,
+		MaxIterations: how.MaxIterations, MaxRuns: how.MaxRuns, MaxBuilds: how.MaxBuilds,
+	})
+	over := job.Range{Good: older, Graph: graph, AnyFailure: how.AnyFailure,
+		Details: func(ctx context.Context, c kernel.Commit) (kernel.Commit, error) {
+			full, err := repo.Commit(ctx, c.SHA)
+			full.Parents = c.Parents // of the candidates
+			return full, err
+		}}
+	if how.MaxTime > 0 {
+		over.Until = time.Now().Add(how.MaxTime)
 	}
 	// Half a search has no answer to show, and Status says how the search ended.
 	ended := func(string) bool { return false }
 	err = o.carryOut(ctx, b, growing{res, &res.Seconds, ended}, func(update func()) error {
-		return b.lab.Bisect(ctx, good, graph, bisect.NewHalving(graph, req.Confidence), programs[0], res, update)
+		if err := b.lab.Bisect(ctx, over, search, programs[0], res, update); err != nil {
+			return err
+		}
+		if outside && res.Culprit != nil && res.Culprit.SHA == newer.SHA {
+			// It stands for all that was left out above the other candidates.
+			res.Status, res.Culprit, res.Candidates = kernel.NoConclusion, nil, nil
+			res.Reason = "no commit that touches the paths made the difference: search without --path, or with others"
+			update()
+		}
+		if how.NoConfirm {
+			return nil
+		}
+		return o.confirm(ctx, repo, b, programs[0], res, update)
 	})
 	if err != nil {
 		return err
@@ -191,6 +235,35 @@ func (o *options) runBisect(ctx context.Context, ws *workspace, id string, req r
 		return statusError(exitNoConclusion)
 	}
 	return nil
+}
+
+// confirm tries again what a search found.
+func (o *options) confirm(ctx context.Context, repo *gitrepo.Repo, b *bench, p runner.Program, res *kernel.BisectResult, update func()) error {
+	if res.Status != kernel.Found {
+		return nil
+	}
+	culprit, err := repo.Commit(ctx, res.Culprit.SHA)
+	if err != nil {
+		return err
+	}
+	parent, err := repo.Commit(ctx, culprit.Parents[0]) // the range has an older end
+	if err != nil {
+		return err
+	}
+	p.Iterations = res.Iterations
+	res.Confirmation = &kernel.Confirmation{}
+	return b.lab.Confirm(ctx, job.Finding{
+		Culprit: culprit, Parent: parent, BadEnd: res.Bad, FindFix: res.FindFix, Program: p, Signature: b.chased(res),
+		FailRate: res.FailRate.Low, FalseFailRate: res.FalseFailRate.Mean, Confidence: b.req.Search.Confidence,
+	}, res.Confirmation, update)
+}
+
+// chased is the failure that counts.
+func (b *bench) chased(res *kernel.BisectResult) kernel.Signature {
+	if b.req.Search.AnyFailure {
+		return kernel.Signature{}
+	}
+	return res.Signature
 }
 
 // resume goes on with a recorded job of a kind: it is asked for again, and

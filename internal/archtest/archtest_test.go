@@ -23,17 +23,17 @@ var rows = [][]string{
 	{"internal/kernel", "internal/agentproto", "internal/leash"},                                                                       // vocabulary; how processes start
 	{"internal/history", "internal/console", "internal/ktap", "internal/kconfig", "internal/bzimage", "internal/settings", "kconfigs"}, // pure parsers and data
 	{"internal/verdict", "internal/report", "internal/bisect"},                                                                         // pure decisions
+	{"internal/simulate"}, // the search in worlds of its own
 	{"internal/gitrepo", "internal/imagecache", "internal/kbuild", "internal/qemu", "internal/guest", "internal/agent", "internal/store", "internal/kmod", "vmimage"},
 	{"internal/runner"},
 	{"internal/job"},
 	{"internal/app"},
-	{"cmd/orchestrator", "cmd/guest-agent", "vmimage/mkimage", "tests", "tests/laddertable", "tests/mutants/table"},
+	{"cmd/orchestrator", "cmd/guest-agent", "vmimage/mkimage", "tests", "tests/laddertable", "tests/mutants/table", "tests/simulation"},
 }
 
 // beside are the imports allowed inside a row, each with its reason.
 var beside = map[[2]string]string{
 	{"internal/kconfig", "kconfigs"}:           "its test parses the embedded fragments",
-	{"internal/bisect", "internal/verdict"}:    "a search weighs runs with the same statistics as a verdict",
 	{"internal/kbuild", "internal/imagecache"}: "a build that is in the cache is not made",
 }
 

@@ -14,52 +14,88 @@ import (
 // end and not from the good one, parents before children.
 type Graph struct {
 	Commits []kernel.Commit
-
-	index map[string]int // sha -> position in Commits
-	anc   []Bits         // of each commit, itself included
+	Shape
 }
 
 // New builds the graph of commits, which must be in topological order with
 // parents first. Parents outside of it are ancestors of the good end.
 func New(commits []kernel.Commit) (*Graph, error) {
-	g := &Graph{Commits: commits, index: make(map[string]int, len(commits)), anc: make([]Bits, len(commits))}
+	g := &Graph{Commits: commits}
+	index := make(map[string]int, len(commits))
 	for i, c := range commits {
-		if _, ok := g.index[c.SHA]; ok {
+		if _, ok := index[c.SHA]; ok {
 			return nil, fmt.Errorf("commit %s is listed twice", c.Short())
 		}
-		g.index[c.SHA] = i
-		a := NewBits(len(commits))
-		a.Set(i)
-		for _, p := range g.Parents(i) {
-			a.Or(g.anc[p])
-		}
-		g.anc[i] = a
+		index[c.SHA] = i
 	}
+	parents := make([]int, 0, 8)
 	for i, c := range commits {
+		parents = parents[:0]
 		for _, p := range c.Parents {
-			if j, ok := g.index[p]; ok && j >= i {
+			j, ok := index[p]
+			switch {
+			case ok && j >= i:
 				return nil, fmt.Errorf("commit %s stands before its parent", c.Short())
+			case ok:
+				parents = append(parents, j)
 			}
 		}
+		g.Add(parents...)
 	}
 	return g, nil
 }
 
-// Parents returns the positions of i's parents inside the graph. A commit
-// whose parents are all outside has none: below it is the good end.
-func (g *Graph) Parents(i int) []int {
-	var ps []int
-	for _, p := range g.Commits[i].Parents {
-		if j, ok := g.index[p]; ok && j < i {
-			ps = append(ps, j)
-		}
-	}
-	return ps
+// Shape is a graph of positions alone: what a search needs of a history, in 8
+// bytes a commit and 4 a parent, so that all commits of the kernel's history fit.
+type Shape struct {
+	ends    []int32 // of the parents of each commit, in parents
+	parents []int32
+	merges  bool // some commit has not just the one before it as its parent
 }
 
-// Ancestors returns the commits reachable from i, itself included. The caller
+// Add appends a commit with the positions of its parents, all below its own.
+func (s *Shape) Add(parents ...int) {
+	i := len(s.ends)
+	if len(parents) > 1 || i > 0 && (len(parents) == 0 || parents[0] != i-1) {
+		s.merges = true
+	}
+	for _, p := range parents {
+		s.parents = append(s.parents, int32(p))
+	}
+	s.ends = append(s.ends, int32(len(s.parents)))
+}
+
+// Len is the number of commits.
+func (s *Shape) Len() int { return len(s.ends) }
+
+// Line says whether every commit is the only child of the one before it.
+func (s *Shape) Line() bool { return !s.merges }
+
+// Parents returns the positions of i's parents inside the graph. A commit
+// whose parents are all outside has none: below it is the good end. The caller
 // must not change it.
-func (g *Graph) Ancestors(i int) Bits { return g.anc[i] }
+func (s *Shape) Parents(i int) []int32 {
+	from := int32(0)
+	if i > 0 {
+		from = s.ends[i-1]
+	}
+	return s.parents[from:s.ends[i]]
+}
+
+// Ancestors returns the commits reachable from i, itself included, in time
+// proportional to their number.
+func (s *Shape) Ancestors(i int) Bits {
+	b := NewBits(s.Len())
+	b.Set(i)
+	for j := i; j >= 0; j-- { // parents stand before their children
+		if b.Has(j) {
+			for _, p := range s.Parents(j) {
+				b.Set(int(p))
+			}
+		}
+	}
+	return b
+}
 
 // Bits is a set of commit positions.
 type Bits []uint64
@@ -73,41 +109,11 @@ func (b Bits) Set(i int) { b[i/64] |= 1 << (i % 64) }
 // Has says whether i is in the set.
 func (b Bits) Has(i int) bool { return b[i/64]&(1<<(i%64)) != 0 }
 
-// Or adds all of c.
-func (b Bits) Or(c Bits) {
-	for i := range b {
-		b[i] |= c[i]
-	}
-}
-
-// And keeps what is also in c.
-func (b Bits) And(c Bits) {
-	for i := range b {
-		b[i] &= c[i]
-	}
-}
-
-// AndNot removes all of c.
-func (b Bits) AndNot(c Bits) {
-	for i := range b {
-		b[i] &^= c[i]
-	}
-}
-
 // Len counts the elements.
 func (b Bits) Len() int {
 	n := 0
 	for _, w := range b {
 		n += bits.OnesCount64(w)
-	}
-	return n
-}
-
-// LenAnd counts the elements that are also in c.
-func (b Bits) LenAnd(c Bits) int {
-	n := 0
-	for i := range b {
-		n += bits.OnesCount64(b[i] & c[i])
 	}
 	return n
 }

@@ -13,14 +13,16 @@ import (
 	"github.com/kernel-bisect/kbisect/internal/runner"
 )
 
-// Search decides what a bisection tests next. bisect.Halving is the first; a
-// search that weighs noise and price takes its place behind these calls.
-type Search interface {
-	Next() (bisect.Probe, bool)
-	Observe(bisect.Observation)
-	Judged(commit int) kernel.Verdict
-	Left() int
-	Result() bisect.Result
+// Range is what a bisection searches.
+type Range struct {
+	Good  kernel.Commit  // the older end, no candidate
+	Graph *history.Graph // its last commit is the newer end
+	// Details gives the subject, author and tree of a commit of which the graph
+	// may have the id alone; nil if it has all.
+	Details func(ctx context.Context, c kernel.Commit) (kernel.Commit, error)
+	// AnyFailure takes every failure for the one that is chased.
+	AnyFailure bool
+	Until      time.Time // when to stop with what is known; zero: never
 }
 
 // RefusedError says that an end of the range cannot be configured as the
@@ -33,36 +35,37 @@ func (e *RefusedError) Error() string { return fmt.Sprintf("commit %s: %s", e.Co
 // a commit is given up.
 const maxOther = 5
 
-// Bisect searches graph, whose last commit is the bad end, for the commit that
-// made p fail. res is filled as the search goes on, and update called after
+// Bisect carries search out on a range, to find the commit that made p fail or
+// repaired it. res is filled as the search goes on, and update called after
 // every step.
-func (l *Lab) Bisect(ctx context.Context, goodEnd kernel.Commit, graph *history.Graph, search Search, p runner.Program, res *kernel.BisectResult, update func()) error {
-	b := &bisection{lab: l, good: goodEnd, graph: graph, search: search, program: p, res: res, update: update,
+func (l *Lab) Bisect(ctx context.Context, r Range, search *bisect.Search, p runner.Program, res *kernel.BisectResult, update func()) error {
+	b := &bisection{lab: l, Range: r, search: search, program: p, res: res, update: update, details: map[int]kernel.Commit{},
 		builds: map[int]kernel.Build{}, subjects: map[int]*subject{}, digests: map[string]int{}}
 	defer b.close()
 	for {
-		probe, ok := search.Next()
-		if !ok {
+		if !r.Until.IsZero() && !time.Now().Before(r.Until) {
+			search.Stop("the time allowed is over")
+		}
+		probes := search.Next(1)
+		if len(probes) == 0 {
 			break
 		}
-		if err := b.probe(ctx, probe); err != nil {
-			b.conclude()
-			return err
+		if err := b.probe(ctx, probes[0]); err != nil {
+			return errors.Join(err, b.conclude(context.WithoutCancel(ctx)))
 		}
 	}
-	b.conclude()
-	return nil
+	return b.conclude(ctx)
 }
 
 type bisection struct {
+	Range
 	lab     *Lab
-	good    kernel.Commit
-	graph   *history.Graph
-	search  Search
+	search  *bisect.Search
 	program runner.Program
 	res     *kernel.BisectResult
 	update  func()
 
+	details  map[int]kernel.Commit
 	builds   map[int]kernel.Build
 	subjects map[int]*subject // commit -> its kernel; equal images find the same runs in the record
 	digests  map[string]int   // image digest -> first commit that gave it
@@ -73,16 +76,31 @@ type bisection struct {
 	under    int              // commit of the step under way
 }
 
-func (b *bisection) commit(i int) kernel.Commit {
+// commit gives all that is known of a commit.
+func (b *bisection) commit(ctx context.Context, i int) (kernel.Commit, error) {
 	if i == bisect.GoodEnd {
-		return b.good
+		return b.Good, nil
 	}
-	return b.graph.Commits[i]
+	c, ok := b.details[i]
+	if ok || b.Details == nil {
+		if !ok {
+			c = b.Graph.Commits[i]
+		}
+		return c, nil
+	}
+	c, err := b.Details(ctx, b.Graph.Commits[i])
+	if err == nil {
+		b.details[i] = c
+	}
+	return c, err
 }
 
 // probe makes one run and tells the search.
 func (b *bisection) probe(ctx context.Context, p bisect.Probe) error {
-	c := b.commit(p.Commit)
+	c, err := b.commit(ctx, p.Commit)
+	if err != nil {
+		return err
+	}
 	step := b.step(c, p)
 	build, err := b.build(ctx, p, c)
 	if err != nil {
@@ -92,8 +110,11 @@ func (b *bisection) probe(ctx context.Context, p bisect.Probe) error {
 		step.Build, step.Log = b.how(p.Commit, build), build.Log
 	}
 	if build.Status != kernel.BuildOK {
-		b.skip(step, p, "does not build: "+build.Error)
+		b.skip(step, c, p, "does not build: "+build.Error)
 		return nil
+	}
+	if b.res.Release == "" { // the end that fails comes first
+		b.res.Release = build.Kernel.Release
 	}
 	s := b.subject(p.Commit, build.Kernel)
 	boot, err := s.boot(ctx)
@@ -102,15 +123,17 @@ func (b *bisection) probe(ctx context.Context, p bisect.Probe) error {
 	}
 	if boot.Status != kernel.BootOK {
 		step.Console = boot.Console
-		b.skip(step, p, "does not boot: "+boot.Reason)
+		b.skip(step, c, p, "does not boot: "+boot.Reason)
 		return nil
 	}
 	b.notify(Event{Phase: "run", Commit: c, Done: step.Runs, Text: p.Why})
-	r, _, err := s.run(ctx, b.program)
+	program := b.program
+	program.Iterations = p.Iterations
+	r, _, err := s.run(ctx, program)
 	if err != nil {
 		return err
 	}
-	return b.judge(step, p, r)
+	return b.judge(step, c, p, r)
 }
 
 // step returns the record of the commit under test: the last one while the
@@ -134,6 +157,10 @@ func (b *bisection) finishStep() {
 	}
 	s := &b.res.Steps[n-1]
 	s.Left = b.search.Left()
+	s.Posterior = b.search.Bins(kernel.PosteriorBins)
+	if b.under != bisect.GoodEnd {
+		s.Bin = b.under*len(s.Posterior)/b.Graph.Len() + 1
+	}
 	s.Seconds = time.Since(b.since).Seconds()
 	if s.Outcome == "" {
 		s.Outcome = string(b.search.Judged(b.under))
@@ -223,9 +250,8 @@ func (b *bisection) close() {
 	}
 }
 
-func (b *bisection) skip(step *kernel.BisectStep, p bisect.Probe, reason string) {
+func (b *bisection) skip(step *kernel.BisectStep, c kernel.Commit, p bisect.Probe, reason string) {
 	step.Outcome, step.Reason = "skip", reason
-	c := b.commit(p.Commit)
 	b.res.Skipped = append(b.res.Skipped, kernel.Candidate{SHA: c.SHA, Subject: c.Subject})
 	b.search.Observe(bisect.Observation{Commit: p.Commit, Untestable: true})
 }
@@ -234,21 +260,24 @@ var errInfra = errors.New("the test cannot be run")
 
 // judge turns a run into an observation. One signature is chased: a run that
 // fails in another way is no evidence either way.
-func (b *bisection) judge(step *kernel.BisectStep, p bisect.Probe, r kernel.Run) error {
+func (b *bisection) judge(step *kernel.BisectStep, c kernel.Commit, p bisect.Probe, r kernel.Run) error {
 	b.res.Runs++
 	switch {
 	case r.Outcome == kernel.Infra:
 		return fmt.Errorf("%w on %s: %s", errInfra, kernel.Abbrev(step.SHA), r.Reason)
 	case r.Outcome == kernel.Skip:
-		b.skip(step, p, "the test skips there: "+r.Reason)
+		b.skip(step, c, p, "the test skips there: "+r.Reason)
 		return nil
 	case r.Outcome.Bad() && b.chased.Kind == "":
 		b.chased, b.res.Signature = r.Signature, r.Signature
 	}
-	if r.Outcome.Bad() && !r.Signature.Same(b.chased) {
-		if b.other++; b.other >= maxOther {
+	if r.Outcome.Bad() && !b.AnyFailure && !r.Signature.Same(b.chased) {
+		step.Other++
+		if step.Fails == 0 {
 			step.Signature, step.Console, step.Output = r.Signature, r.Console, r.Output
-			b.skip(step, p, "fails in another way: "+r.Signature.String())
+		}
+		if b.other++; b.other >= maxOther {
+			b.skip(step, c, p, "fails in another way: "+r.Signature.String())
 		}
 		return nil
 	}
@@ -259,24 +288,61 @@ func (b *bisection) judge(step *kernel.BisectStep, p bisect.Probe, r kernel.Run)
 			step.Signature, step.Console, step.Output = r.Signature, r.Console, r.Output
 		}
 	}
-	b.search.Observe(bisect.Observation{Commit: p.Commit, Failed: r.Outcome.Bad()})
+	b.search.Observe(bisect.Observation{Commit: p.Commit, Iterations: p.Iterations, Failed: r.Outcome.Bad()})
 	return nil
 }
 
 // conclude copies the search's answer into the result.
-func (b *bisection) conclude() {
+func (b *bisection) conclude(ctx context.Context) error {
 	b.finishStep()
 	r := b.search.Result()
-	b.res.Status, b.res.Confidence, b.res.Reason = r.Status, r.Confidence, r.Reason
-	b.res.Candidates, b.res.Culprit = nil, nil
-	for _, i := range r.Candidates {
-		c := b.commit(i)
-		prob := 1 / float64(len(r.Candidates))
-		if r.Status == kernel.Found {
-			prob = r.Confidence
-			b.res.Culprit = &c
+	res := b.res
+	res.Status, res.Confidence, res.Reason = r.Status, r.Confidence, r.Reason
+	res.Candidates, res.Culprit, res.ChangePoints, res.Doubt = nil, nil, nil, ""
+	res.FailRate, res.FalseFailRate = b.search.Rates()
+	res.Iterations = b.search.Iterations()
+	for k, x := range r.Candidates {
+		c := b.Graph.Commits[x.Commit]
+		if k < maxDetailed {
+			var err error
+			if c, err = b.commit(ctx, x.Commit); err != nil {
+				return err
+			}
 		}
-		b.res.Candidates = append(b.res.Candidates, kernel.Candidate{SHA: c.SHA, Subject: c.Subject, Probability: prob})
+		if r.Status == kernel.Found && x.Commit == r.Culprit {
+			res.Culprit = &c
+		}
+		res.Candidates = append(res.Candidates, kernel.Candidate{SHA: c.SHA, Subject: c.Subject, Probability: x.Probability})
+	}
+	for _, x := range r.Changes {
+		from, err := b.commit(ctx, x.From)
+		if err != nil {
+			return err
+		}
+		to, err := b.commit(ctx, x.To)
+		if err != nil {
+			return err
+		}
+		res.ChangePoints = append(res.ChangePoints, kernel.ChangePoint{From: named(from), To: named(to), Bad: x.Bad, Between: x.To - x.From - 1})
+	}
+	if i, fails, ok := b.search.Doubt(); ok {
+		c, err := b.commit(ctx, i)
+		if err != nil {
+			return err
+		}
+		res.Doubt = fmt.Sprintf("%d more failures in a row of %s, which it is built on, would unseat it", fails, c.Short())
+		if fails == 1 {
+			res.Doubt = fmt.Sprintf("one failure of %s, which it is built on, would unseat it", c.Short())
+		}
 	}
 	b.update()
+	return nil
+}
+
+// maxDetailed is how many candidates are reported with their subjects; of more
+// nobody reads the list.
+const maxDetailed = 100
+
+func named(c kernel.Commit) kernel.Candidate {
+	return kernel.Candidate{SHA: c.SHA, Subject: c.Subject}
 }

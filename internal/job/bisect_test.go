@@ -20,7 +20,7 @@ func search(t *testing.T, w *world, l *Lab) (kernel.BisectResult, error) {
 	}
 	var res kernel.BisectResult
 	updates := 0
-	err = l.Bisect(t.Context(), w.commits[0], g, bisect.NewHalving(g, 0.99), program("a"), &res, func() { updates++ })
+	err = l.Bisect(t.Context(), Range{Good: w.commits[0], Graph: g}, bisect.New(&g.Shape, bisect.Options{Confidence: 0.99}), program("a"), &res, func() { updates++ })
 	if updates < len(res.Steps) {
 		t.Errorf("%d updates for %d steps", updates, len(res.Steps))
 	}
@@ -47,10 +47,10 @@ func TestBisect(t *testing.T) {
 		{"false failures on good commits", func(w *world) { w.script["5 a"], w.script["2 a"] = "fp", "ppfp"; w.badFrom(6, "a", "f") }, "found 6"},
 		{"a crash", func(w *world) { w.badFrom(2, "a", "c") }, "found 2"},
 		{"a hang", func(w *world) { w.badFrom(2, "a", "h") }, "found 2"},
-		{"never fails", func(*world) {}, "not-reproduced 1 2 3 4 5 6 7 8 9"},
-		{"good end is bad", func(w *world) { w.badFrom(0, "a", "f") }, "older-than-good 1 2 3 4 5 6 7 8 9"},
-		{"bad end does not build", func(w *world) { w.build[9] = kernel.BuildFailed }, "inconclusive 1 2 3 4 5 6 7 8 9"},
-		{"good end does not boot", func(w *world) { w.noBoot[0] = true; w.badFrom(4, "a", "f") }, "inconclusive 1 2 3 4 5 6 7 8 9"},
+		{"never fails", func(*world) {}, "not-reproduced"},
+		{"good end is bad", func(w *world) { w.badFrom(0, "a", "f") }, "older-than-good"},
+		{"bad end does not build", func(w *world) { w.build[9] = kernel.BuildFailed }, "inconclusive"},
+		{"good end does not boot", func(w *world) { w.noBoot[0] = true; w.badFrom(4, "a", "f") }, "inconclusive"},
 		{"parent does not build", func(w *world) { w.build[5] = kernel.BuildFailed; w.badFrom(6, "a", "f") }, "set 5 6"},
 		{"parent cannot be configured", func(w *world) { w.build[5] = kernel.BuildRefused; w.badFrom(6, "a", "f") }, "set 5 6"},
 		{"parent does not boot", func(w *world) { w.noBoot[5] = true; w.badFrom(6, "a", "f") }, "set 5 6"},

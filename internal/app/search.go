@@ -1,0 +1,94 @@
+package app
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/kernel-bisect/kbisect/internal/gitrepo"
+	"github.com/kernel-bisect/kbisect/internal/history"
+	"github.com/kernel-bisect/kbisect/internal/kernel"
+)
+
+// searchRequest is how a bisection is to search.
+type searchRequest struct {
+	Confidence    float64       `json:"confidence,omitempty"`
+	FindFix       bool          `json:"find_fix,omitempty"`
+	Paths         []string      `json:"paths,omitempty"`
+	FirstParent   bool          `json:"first_parent,omitempty"`
+	Suspects      []string      `json:"suspects,omitempty"` // paths, or names in messages
+	AnyFailure    bool          `json:"any_failure,omitempty"`
+	MaxRuns       int           `json:"max_runs,omitempty"`
+	MaxBuilds     int           `json:"max_builds,omitempty"`
+	MaxTime       time.Duration `json:"max_time,omitempty"`
+	MaxIterations int           `json:"max_iterations,omitempty"`
+	NoConfirm     bool          `json:"no_confirm,omitempty"`
+}
+
+func (r *searchRequest) register(f *pflag.FlagSet) {
+	f.Float64Var(&r.Confidence, "confidence", 0.99, "probability with which the named commit must be the culprit")
+	f.BoolVar(&r.FindFix, "find-fix", false, "search for the commit that repaired: --bad is the older end, --good the newer one")
+	f.StringArrayVar(&r.Paths, "path", nil, "only commits that touch this `path` are candidates; repeatable")
+	f.BoolVar(&r.FirstParent, "first-parent", false, "follow first parents only: a merge stands for all that it brought")
+	f.StringArrayVar(&r.Suspects, "suspect", nil, "commits that touch this `path`, or name this function in their message, are 20 times as likely beforehand; repeatable")
+	f.BoolVar(&r.AnyFailure, "any-failure", false, "count every failure, whatever its signature")
+	f.IntVar(&r.MaxIterations, "max-iterations", 32, "repeat a rare failure's test up to so often within each run; 1 is never")
+	f.IntVar(&r.MaxRuns, "max-runs", 0, "stop after so many runs with the commits that are left (default grows with the range)")
+	f.IntVar(&r.MaxBuilds, "max-builds", 0, "test at most so many commits besides the ends (default grows with the range)")
+	f.DurationVar(&r.MaxTime, "max-time", 0, "stop after so long with the commits that are left")
+	f.BoolVar(&r.NoConfirm, "no-confirm", false, "leave out what follows a found commit: building it and its parent from nothing, and reverting it")
+}
+
+// check returns what is wrong with the values.
+func (r *searchRequest) check() error {
+	switch {
+	case r.Confidence < 0.5 || r.Confidence > 0.9999:
+		return usagef("--confidence %g: 0.5 to 0.9999", r.Confidence)
+	case r.MaxRuns < 0:
+		return usagef("--max-runs %d: 1 or more", r.MaxRuns)
+	case r.MaxBuilds < 0:
+		return usagef("--max-builds %d: 1 or more", r.MaxBuilds)
+	case r.MaxTime < 0:
+		return usagef("--max-time %s: not negative", r.MaxTime)
+	case r.MaxIterations < 1 || r.MaxIterations > 1000:
+		return usagef("--max-iterations %d: 1 to 1000", r.MaxIterations)
+	}
+	return nil
+}
+
+// prior weighs the candidates by what is suspected, nil without suspicion.
+func (r *searchRequest) prior(ctx context.Context, repo *gitrepo.Repo, all request, commits []kernel.Commit) ([]float64, error) {
+	if len(r.Suspects) == 0 {
+		return nil, nil
+	}
+	var h history.Hints
+	for _, s := range r.Suspects {
+		if words := history.Words(s); len(words) > 0 && !isPath(s) {
+			h.Words = append(h.Words, words...)
+		} else {
+			h.Paths = append(h.Paths, s)
+		}
+	}
+	weight := map[string]float64{}
+	suspected := false
+	err := repo.Changes(ctx, all.Base, all.Head, func(c history.Change) {
+		weight[c.SHA] = h.Weight(c)
+		suspected = suspected || weight[c.SHA] > 1
+	})
+	if err != nil {
+		return nil, err
+	}
+	if !suspected {
+		return nil, usagef("--suspect: no commit of the range touches or names %s", strings.Join(r.Suspects, ", "))
+	}
+	ids := make([]string, len(commits))
+	for i, c := range commits {
+		ids[i] = c.SHA
+	}
+	return history.Prior(ids, weight), nil
+}
+
+// isPath tells a path from the name of a function: names have no slash or dot.
+func isPath(s string) bool { return strings.ContainsAny(s, "/.") }
