@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -136,6 +137,52 @@ func BenchmarkForkedRun(b *testing.B) { benchRun(b, false) }
 func BenchmarkBootedRun(b *testing.B) { benchRun(b, true) }
 
 func benchRun(b *testing.B, noFork bool) {
+	booted := bootSound(b, noFork)
+	for b.Loop() {
+		runOnce(b, booted, 0)
+	}
+}
+
+// BenchmarkIteration tells what one more iteration of a test within a run costs,
+// beside a forked run: medians, of runs that follow one another.
+func BenchmarkIteration(b *testing.B) {
+	const more, inARow = 20, 5
+	booted := bootSound(b, false)
+	var runs, iterations []float64
+	for b.Loop() {
+		for range inARow {
+			runs = append(runs, runOnce(b, booted, 0))
+		}
+		for range inARow {
+			iterations = append(iterations, runOnce(b, booted, 1+more))
+		}
+	}
+	run := median(runs)
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(run*1000, "ms/run")
+	b.ReportMetric((median(iterations)-run)*1000/more, "ms/iteration")
+}
+
+func median(x []float64) float64 {
+	slices.Sort(x)
+	return x[len(x)/2]
+}
+
+// runOnce runs a base-page test and returns how long that took.
+func runOnce(b *testing.B, booted *runner.Booted, iterations int) (seconds float64) {
+	b.Helper()
+	p := runner.Program{Name: "cow/fork-basic/base", Argv: []string{vmimage.ReproducerPath, "cow/fork-basic/base"}, Limit: time.Minute, Iterations: iterations}
+	start := time.Now()
+	r, err := booted.Run(context.Background(), p)
+	if err != nil || r.Outcome != kernel.Pass {
+		b.Fatal(err, r.Outcome, r.Reason)
+	}
+	return time.Since(start).Seconds()
+}
+
+// bootSound boots the kernel of tag longterm.
+func bootSound(b *testing.B, noFork bool) *runner.Booted {
+	b.Helper()
 	image, accel := sound(b)
 	initrd, err := vmimage.Image()
 	if err != nil {
@@ -147,12 +194,6 @@ func benchRun(b *testing.B, noFork bool) {
 	if err != nil || booted == nil {
 		b.Fatal(err, boot.Reason)
 	}
-	defer booted.Close()
-	p := runner.Program{Name: "cow/fork-basic/base", Argv: []string{vmimage.ReproducerPath, "cow/fork-basic/base"}, Limit: time.Minute}
-	for b.Loop() {
-		r, err := booted.Run(context.Background(), p)
-		if err != nil || r.Outcome != kernel.Pass {
-			b.Fatal(err, r.Outcome, r.Reason)
-		}
-	}
+	b.Cleanup(booted.Close)
+	return booted
 }
