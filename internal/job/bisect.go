@@ -116,7 +116,7 @@ func (b *bisection) probe(ctx context.Context, p bisect.Probe) error {
 	if b.res.Release == "" { // the end that fails comes first
 		b.res.Release = build.Kernel.Release
 	}
-	s := b.subject(p.Commit, build.Kernel)
+	s := b.subject(p.Commit, c.SHA, build.Kernel)
 	boot, err := s.boot(ctx)
 	if err != nil {
 		return err
@@ -231,10 +231,10 @@ func (b *bisection) how(commit int, build kernel.Build) string {
 // subject returns the kernel under test. Only one is kept booted: its memory
 // is the guest's. Each commit goes through the record from its beginning, so
 // that commits with equal images stand on the same runs.
-func (b *bisection) subject(commit int, k kernel.Kernel) *subject {
+func (b *bisection) subject(commit int, sha string, k kernel.Kernel) *subject {
 	s := b.subjects[commit]
 	if s == nil {
-		s = b.lab.subject(k)
+		s = b.lab.subject(k, sha)
 		b.subjects[commit] = s
 	}
 	if b.current != nil && b.current != s {

@@ -37,7 +37,7 @@ func (plan Plan) most() int {
 
 // Check tests one kernel.
 func (l *Lab) Check(ctx context.Context, k kernel.Kernel, c kernel.Commit, plan Plan) (kernel.Boot, []kernel.TestResult, error) {
-	s := l.subject(k)
+	s := l.subject(k, c.SHA)
 	defer s.close()
 	l.notify(Event{Phase: "boot", Commit: c})
 	boot, err := s.boot(ctx)

@@ -244,7 +244,7 @@ func TestKernelThatBootsOnlyOnce(t *testing.T) {
 // Another job may record a boot while this one has the kernel up.
 func TestBootRecordedMeanwhile(t *testing.T) {
 	w := newWorld(t, 1)
-	s := w.lab("one").subject(kernel.Kernel{Digest: "0"})
+	s := w.lab("one").subject(kernel.Kernel{Digest: "0"}, "")
 	defer s.close()
 	if _, err := s.boot(t.Context()); err != nil {
 		t.Fatal(err)
@@ -258,7 +258,7 @@ func TestBootRecordedMeanwhile(t *testing.T) {
 // Runs recorded by an older kbisect stay in use: their key must not change. It is
 // that of commit dbee7bc.
 func TestCell(t *testing.T) {
-	s := newWorld(t, 1).lab("one").subject(kernel.Kernel{Digest: "0"})
+	s := newWorld(t, 1).lab("one").subject(kernel.Kernel{Digest: "0"}, "")
 	cell := func(iterations int) string {
 		return s.cell(&runner.Program{Name: "cow/a/base", Argv: []string{"/bin/repro", "cow/a/base"}, Limit: time.Minute, Iterations: iterations})
 	}

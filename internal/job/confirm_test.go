@@ -122,7 +122,7 @@ func TestConfirm(t *testing.T) {
 // although the images are the same.
 func TestConfirmRunsAgain(t *testing.T) {
 	w, f := foundWorld(t)
-	s := w.lab("b").subject(kernel.Kernel{Digest: "4"})
+	s := w.lab("b").subject(kernel.Kernel{Digest: "4"}, "")
 	for range 10 {
 		if _, _, err := s.run(t.Context(), f.Program); err != nil {
 			t.Fatal(err)

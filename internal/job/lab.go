@@ -78,13 +78,14 @@ func (l *Lab) notify(e Event) {
 type subject struct {
 	lab    *Lab
 	kernel kernel.Kernel
+	commit string // whose kernel it is, "" where it is no commit's
 	bench  Bench
 	known  map[string][]kernel.Run // cell -> recorded runs not used yet
 	shared map[string]*sharedRuns  // by test
 }
 
-func (l *Lab) subject(k kernel.Kernel) *subject {
-	return &subject{lab: l, kernel: k, known: map[string][]kernel.Run{}, shared: map[string]*sharedRuns{}}
+func (l *Lab) subject(k kernel.Kernel, commit string) *subject {
+	return &subject{lab: l, kernel: k, commit: commit, known: map[string][]kernel.Run{}, shared: map[string]*sharedRuns{}}
 }
 
 func (s *subject) close() {
@@ -165,6 +166,7 @@ func (s *subject) run(ctx context.Context, p runner.Program) (r kernel.Run, reus
 	if err != nil {
 		return r, false, err
 	}
+	r.Commit = s.commit
 	return r, false, s.lab.Record.AppendRun(ctx, s.lab.Job, cell, r)
 }
 

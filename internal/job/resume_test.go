@@ -38,6 +38,11 @@ func TestBisectResumes(t *testing.T) {
 	if err != nil || want.Status != kernel.Found {
 		t.Fatalf("%s, %v", answer(want), err)
 	}
+	for _, r := range w.record.runs {
+		if n := r.run.Commit; n == "" || w.made[fmt.Sprintf("%d %s", number(n), r.run.Test)] == 0 {
+			t.Errorf("a run is recorded for commit %q", n) // undo finds it by that
+		}
+	}
 	total, cuts := len(w.record.runs), 0
 	for cut := 0; ; cut++ {
 		w := restless(t)

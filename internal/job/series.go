@@ -47,7 +47,7 @@ func (l *Lab) row(ctx context.Context, c kernel.Commit, e Event, plan Plan) (ker
 		l.done(e, row)
 		return row, nil
 	}
-	s := l.subject(row.Build.Kernel)
+	s := l.subject(row.Build.Kernel, row.SHA)
 	defer s.close()
 	e.Phase = "boot"
 	l.notify(e)

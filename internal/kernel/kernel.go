@@ -144,6 +144,7 @@ func (s Signature) Same(t Signature) bool {
 // appended to the store and never changed.
 type Run struct {
 	Test      string        `json:"test"`
+	Commit    string        `json:"commit,omitempty"` // whose kernel it was; others with the same image use it, too
 	Outcome   Outcome       `json:"outcome"`
 	Signature Signature     `json:"signature,omitzero"`
 	Known     Known         `json:"known,omitempty"`
