@@ -190,9 +190,10 @@ func (s *Store) AppendRun(ctx context.Context, job, cell string, r kernel.Run) e
 }
 
 // Runs returns the runs of a cell in the order they were made; job restricts
-// them to one job's, "" does not.
+// them to one job's, "" does not. Withdrawn runs are left out.
 func (s *Store) Runs(ctx context.Context, cell, job string) ([]kernel.Run, error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT run, output, console FROM runs WHERE cell = ? AND (? = '' OR job = ?) ORDER BY id`, cell, job, job)
+	rows, err := s.db.QueryContext(ctx, `SELECT run, output, console FROM runs WHERE cell = ? AND (? = '' OR job = ?)
+		AND id NOT IN (SELECT run FROM withdrawn) ORDER BY id`, cell, job, job)
 	if err != nil {
 		return nil, fmt.Errorf("read runs: %w", err)
 	}

@@ -1,0 +1,83 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/kernel-bisect/kbisect/internal/kernel"
+)
+
+// Withdrawn is a run that was taken back.
+type Withdrawn struct {
+	Run kernel.Run // without output and console
+	At  string     // when it was made
+}
+
+// Selection says which of a job's runs are meant.
+type Selection struct {
+	Commit string // object id, or its beginning; "" is any
+	Last   int    // the newest ones only; 0 is all
+}
+
+// Withdraw takes back runs that a job made, and returns them, newest first. What
+// was wrong for one job is for all: Runs gives them to nobody any more. The log
+// keeps them. The job's result rested on them and is dropped; it counts as
+// interrupted. Where nothing is meant, nothing is changed.
+func (s *Store) Withdraw(ctx context.Context, job string, which Selection) ([]Withdrawn, error) {
+	if _, err := s.Job(ctx, job); err != nil {
+		return nil, err
+	}
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return nil, fmt.Errorf("withdraw runs of %s: %w", job, err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	runs, err := withdraw(ctx, tx, job, which)
+	if err == nil && len(runs) > 0 {
+		_, err = tx.ExecContext(ctx, `UPDATE jobs SET status = ?, result = '' WHERE id = ?`, Interrupted, job)
+	}
+	if err == nil {
+		err = tx.Commit()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("withdraw runs of %s: %w", job, err)
+	}
+	return runs, nil
+}
+
+func withdraw(ctx context.Context, tx *sql.Tx, job string, which Selection) ([]Withdrawn, error) {
+	rows, err := tx.QueryContext(ctx, `SELECT id, run, at FROM runs WHERE job = ? AND id NOT IN (SELECT run FROM withdrawn) ORDER BY id DESC`, job)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var ids []int64
+	var runs []Withdrawn
+	for rows.Next() && (which.Last == 0 || len(runs) < which.Last) {
+		var id int64
+		var text string
+		var w Withdrawn
+		if err := rows.Scan(&id, &text, &w.At); err != nil {
+			return nil, err
+		}
+		if err := json.Unmarshal([]byte(text), &w.Run); err != nil {
+			return nil, err
+		}
+		if which.Commit == "" || strings.HasPrefix(w.Run.Commit, which.Commit) {
+			ids, runs = append(ids, id), append(runs, w)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	_ = rows.Close() // there is one connection
+	for _, id := range ids {
+		if _, err := tx.ExecContext(ctx, `INSERT INTO withdrawn (run, at) VALUES (?, ?)`, id, now()); err != nil {
+			return nil, err
+		}
+	}
+	return runs, nil
+}
