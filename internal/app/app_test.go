@@ -2,6 +2,7 @@ package app
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -13,6 +14,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/kernel-bisect/kbisect/internal/kernel"
+	"github.com/kernel-bisect/kbisect/internal/store"
 	"github.com/kernel-bisect/kbisect/kconfigs"
 	"github.com/kernel-bisect/kbisect/vmimage"
 )
@@ -25,7 +27,8 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs testdata/*.txtar. Their command `status N CMD…` runs a
 // command, expects its exit status, and writes its streams to the files
-// stdout and stderr; `image FILE RELEASE` makes the header of a kernel image.
+// stdout and stderr; `image FILE RELEASE` makes the header of a kernel image;
+// `job ID COMMIT:OUTCOME…` records a bisection that is done, with these runs.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
@@ -33,7 +36,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("KBISECT_HOME", e.WorkDir+"/home")
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": expectStatus, "image": makeImage},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": expectStatus, "image": makeImage, "job": makeJob},
 	})
 }
 
@@ -71,6 +74,24 @@ func makeImage(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: image FILE RELEASE")
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), imageOf(args[1]), 0o644))
+}
+
+func makeJob(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: job ID COMMIT:OUTCOME...")
+	}
+	home := ts.Getenv("KBISECT_HOME")
+	ts.Check(os.MkdirAll(home, 0o755))
+	ctx := context.Background()
+	s, err := store.Open(ctx, home)
+	ts.Check(err)
+	defer s.Close()
+	ts.Check(s.NewJob(ctx, args[0], "bisect", []byte("{}")))
+	for _, a := range args[1:] {
+		commit, outcome, _ := strings.Cut(a, ":")
+		ts.Check(s.AppendRun(ctx, args[0], "cell", kernel.Run{Test: "cow/a/base", Commit: commit, Outcome: kernel.Outcome(outcome)}))
+	}
+	ts.Check(s.SaveJob(ctx, args[0], store.Done, []byte("{}")))
 }
 
 // imageOf follows Documentation/arch/x86/boot.rst as far as it is read.

@@ -264,11 +264,15 @@ func (b *bench) interrupted(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() == nil {
 		return err
 	}
-	how := fmt.Sprintf("go on with `orchestrator %s --resume %s`", b.req.Kind, b.id)
-	if b.req.Kind == "check" || b.req.Kind == "matrix" {
-		how = "run the same command again, without --fresh, to go on"
+	return fmt.Errorf("%w; the runs are kept: %s", cancelled(ctx), goOn(b.req.Kind, b.id))
+}
+
+// goOn tells how a job that has not ended is taken up again.
+func goOn(kind, id string) string {
+	if kind == "check" || kind == "matrix" {
+		return "run the same command again, without --fresh, to go on"
 	}
-	return fmt.Errorf("%w; the runs are kept: %s", cancelled(ctx), how)
+	return fmt.Sprintf("go on with `orchestrator %s --resume %s`", kind, id)
 }
 
 // interruptedError ends a job that was cancelled or ran out of time.
