@@ -259,6 +259,19 @@ const (
 	Inconclusive Verdict = "inconclusive"
 )
 
+// Change says how the verdict of a test on a commit of a series stands to the
+// commits before it, its base among them.
+type Change string
+
+// The changes. A good test on a commit that changes nothing has none.
+const (
+	Introduced    Change = "introduced"     // the commit makes it fail, or fail far more often
+	NotIntroduced Change = "not-introduced" // it failed before
+	Flaky         Change = "flaky"          // it fails now and then, on the base as here
+	Fixed         Change = "fixed"          // the commit makes it pass
+	Unclear       Change = "unclear"        // bad, and not known since when
+)
+
 // TestResult is a verdict with what it rests on.
 type TestResult struct {
 	Name       string    `json:"name"`
@@ -270,6 +283,8 @@ type TestResult struct {
 	Signature  Signature `json:"signature,omitzero"`
 	Known      Known     `json:"known,omitempty"`    // of a good verdict
 	MustRun    bool      `json:"must_run,omitempty"` // it skipped although the profile says that it must not
+	Change     Change    `json:"change,omitempty"`   // in a series
+	Since      string    `json:"since,omitempty"`    // the commit that it has failed since: the base's if the failure is older than the series
 	Reason     string    `json:"reason,omitempty"`
 	Console    string    `json:"console,omitempty"` // of the first bad run, capped
 	Output     string    `json:"output,omitempty"`  // of the first bad run, capped

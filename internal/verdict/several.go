@@ -195,3 +195,17 @@ func split(runs []kernel.Run) (own []kernel.Run, names []string, byName map[stri
 	}
 	return own, names, byName
 }
+
+// SiteOf counts what a program's runs on one kernel say of one of its tests, or
+// of the program itself: that passes where there is something to say of its tests
+// only.
+func SiteOf(program, test string, runs []kernel.Run) Site {
+	own, names, byName := split(runs)
+	if test != program {
+		own = byName[strings.TrimPrefix(test, program+"/")]
+	} else if own == nil && len(names) > 0 {
+		return Site{Passes: len(runs), Runs: len(runs)}
+	}
+	t := Count(own)
+	return Site{Fails: t.Fails, Passes: t.Passes, Runs: len(runs)}
+}
