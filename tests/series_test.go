@@ -59,6 +59,9 @@ func TestSeries(t *testing.T) {
 			if !strings.HasSuffix(tr.Name, "/thp-pmd") || tr.Signature.Kind != "fail" || tr.Fails < 2 || tr.Confidence < 0.95 {
 				t.Errorf("planted commit: %+v", tr)
 			}
+			if tr.Change != kernel.Introduced || tr.Since != res.Commits[planted].SHA {
+				t.Errorf("%s: %q since %q", tr.Name, tr.Change, tr.Since)
+			}
 			if res.FirstBad[tr.Name] != res.Commits[planted].SHA || len(res.OneOf[tr.Name]) > 0 {
 				t.Errorf("%s: first bad is %s (one of %v), planted is %s", tr.Name, res.FirstBad[tr.Name], res.OneOf[tr.Name], res.Commits[planted].SHA)
 			}
@@ -110,6 +113,9 @@ func checkRow(t *testing.T, c kernel.CommitResult, afterPlanted bool, broken map
 		}
 		if tr.Verdict != want {
 			t.Errorf("%q: %s is %s (%s), want %s", c.Subject, tr.Name, tr.Verdict, tr.Reason, want)
+		}
+		if c.Subject != plantedSubject && (tr.Change == kernel.NotIntroduced) != (want == kernel.Bad) {
+			t.Errorf("%q: %s is %q", c.Subject, tr.Name, tr.Change)
 		}
 	}
 }

@@ -79,29 +79,48 @@ func (s *subject) tests(ctx context.Context, e Event, boot kernel.Boot, plan Pla
 
 // test runs one program until the verdicts of its tests are clear.
 func (s *subject) test(ctx context.Context, p runner.Program, plan Plan) ([]kernel.TestResult, error) {
-	var runs []kernel.Run
-	reusedRuns := 0
-	if known := s.shared[p.Name]; known != nil {
-		runs, reusedRuns = slices.Clone(known.runs), known.reused
+	d := s.done[p.Name]
+	if d == nil {
+		d = &testRuns{}
+		if known := s.shared[p.Name]; known != nil {
+			d.runs, d.reused = slices.Clone(known.runs), known.reused
+		}
+		s.done[p.Name] = d
 	}
-	for len(runs) < plan.most() && !verdict.AllDecided(runs, plan.Runs) {
-		r, reused, err := s.run(ctx, p)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", p.Name, err)
-		}
-		if reused {
-			reusedRuns++
-		}
-		runs = append(runs, r)
-		if r.Outcome == kernel.Infra {
-			break // the runner has tried several times already
+	for !d.lost && len(d.runs) < plan.most() && !verdict.AllDecided(d.runs, plan.Runs) {
+		if err := s.once(ctx, p); err != nil {
+			return nil, err
 		}
 	}
-	results := verdict.DecideAll(p.Name, runs)
+	return s.results(p), nil
+}
+
+// once runs a program one more time.
+func (s *subject) once(ctx context.Context, p runner.Program) error {
+	d := s.done[p.Name]
+	r, reused, err := s.run(ctx, p)
+	if err != nil {
+		return fmt.Errorf("%s: %w", p.Name, err)
+	}
+	if reused {
+		d.reused++
+	}
+	if len(r.Tests) == 0 && slices.ContainsFunc(d.runs, func(o kernel.Run) bool { return o.Outcome.Bad() }) {
+		r.Console, r.Output = "", "" // the first failure's are shown; a series keeps its runs
+	}
+	d.runs = append(d.runs, r)
+	d.lost = r.Outcome == kernel.Infra
+	return nil
+}
+
+// results are the verdicts of a program's tests from the runs there are.
+func (s *subject) results(p runner.Program) []kernel.TestResult {
+	d := s.done[p.Name]
+	results := verdict.DecideAll(p.Name, d.runs)
 	for i := range results {
-		results[i].Reused = min(reusedRuns, results[i].Runs)
+		results[i].Reused = min(d.reused, results[i].Runs)
 	}
-	return results, nil
+	return results
 }
 
 // held makes untestable what skips and must not. It is no failure of the kernel,

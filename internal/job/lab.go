@@ -82,10 +82,18 @@ type subject struct {
 	bench  Bench
 	known  map[string][]kernel.Run // cell -> recorded runs not used yet
 	shared map[string]*sharedRuns  // by test
+	done   map[string]*testRuns    // what was run, by program
+}
+
+// testRuns are the runs of a program on a kernel in this job.
+type testRuns struct {
+	runs   []kernel.Run
+	reused int  // of them from the record
+	lost   bool // we could not find out, and the runner has tried several times
 }
 
 func (l *Lab) subject(k kernel.Kernel, commit string) *subject {
-	return &subject{lab: l, kernel: k, commit: commit, known: map[string][]kernel.Run{}, shared: map[string]*sharedRuns{}}
+	return &subject{lab: l, kernel: k, commit: commit, known: map[string][]kernel.Run{}, shared: map[string]*sharedRuns{}, done: map[string]*testRuns{}}
 }
 
 func (s *subject) close() {

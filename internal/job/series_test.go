@@ -18,6 +18,7 @@ func series(t *testing.T, w *world, l *Lab, p Plan) (kernel.SeriesResult, error)
 	t.Helper()
 	var res kernel.SeriesResult
 	updates := 0
+	w.mayOpen = atOnce
 	err := l.Series(t.Context(), w.commits[0], w.commits[1:], p, &res, func() { updates++ })
 	if rows := len(res.Commits); err == nil && (updates != rows+1 || rows != len(w.commits)-1) {
 		t.Errorf("%d updates, %d rows", updates, rows)

@@ -60,14 +60,15 @@ type SeriesResult struct {
 	Base     Commit            `json:"base"`
 	Commits  []CommitResult    `json:"commits"`   // the series, without its base
 	BaseRow  *CommitResult     `json:"base_row"`  // the base measured the same way
-	FirstBad map[string]string `json:"first_bad"` // test -> sha, tests that were good before it
-	// OneOf names the further suspects where untestable commits stand between
-	// the last good and the first bad: test -> shas, the first bad included.
-	OneOf   map[string][]string `json:"one_of,omitempty"`
-	Seconds float64             `json:"seconds"`
-	Host    Host                `json:"host"`
-	Command string              `json:"command"`
-	Started time.Time           `json:"started"`
+	FirstBad map[string]string `json:"first_bad"` // test -> sha of the first commit that introduces its failure
+	// OneOf names the further suspects where it may also be another one, such as
+	// a commit before it that cannot be tested: test -> shas, the first bad included.
+	OneOf      map[string][]string `json:"one_of,omitempty"`
+	FirstFixed map[string]string   `json:"first_fixed,omitempty"` // test -> sha of the first commit that cures its failure
+	Seconds    float64             `json:"seconds"`
+	Host       Host                `json:"host"`
+	Command    string              `json:"command"`
+	Started    time.Time           `json:"started"`
 }
 
 // BisectStatus is how a bisection ended.
