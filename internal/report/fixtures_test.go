@@ -221,6 +221,90 @@ func seriesFixture() *kernel.SeriesResult {
 	return r
 }
 
+// changingSeries has a test that was bad before, a flaky one, one that is
+// fixed, one that comes, goes and comes again, and one that gets worse.
+func changingSeries() *kernel.SeriesResult {
+	r := seriesFixture()
+	r.FirstBad = map[string]string{"cow/swap-in-reuse/base": sha(2), "cow/fork-write/thp-pte": sha(4)}
+	r.OneOf = map[string][]string{"cow/fork-write/thp-pte": {sha(3), sha(4)}}
+	r.FirstFixed = map[string]string{"cow/fork-write/base": sha(2), "cow/swap-in-reuse/base": sha(4)}
+	at := func(n int) []kernel.TestResult {
+		set := func(t *kernel.TestResult, change kernel.Change, since int) {
+			bad(t, missed, "child reads the parent's new data")
+			t.Change, t.Since = change, sha(since)
+			if n == 0 {
+				t.Change, t.Since = "", ""
+			}
+		}
+		return tests(func(name string, t *kernel.TestResult) {
+			switch name {
+			case "cow/gup-fast-ro/base":
+				set(t, kernel.NotIntroduced, 0)
+			case "cow/gup-fast-ro/thp-pmd":
+				if n == 0 {
+					t.Verdict, t.Confidence, t.Runs, t.Fails = kernel.Inconclusive, 0.81, 20, 4
+				} else if set(t, kernel.Flaky, 0); n%2 == 0 {
+					*t = kernel.TestResult{Name: name, Verdict: kernel.Good, Confidence: 0.98, Runs: 2, Change: kernel.Flaky, Since: sha(0)}
+				}
+			case "cow/fork-write/base":
+				if n < 2 {
+					set(t, kernel.NotIntroduced, 0)
+				} else if n == 2 {
+					t.Change = kernel.Fixed
+				}
+			case "cow/swap-in-reuse/base":
+				switch n {
+				case 2, 6:
+					set(t, kernel.Introduced, n)
+				case 3:
+					set(t, kernel.NotIntroduced, 2)
+				case 4:
+					t.Change = kernel.Fixed
+				}
+			case "cow/fork-write/thp-pte":
+				if n < 4 {
+					set(t, kernel.Flaky, 0)
+				} else if set(t, kernel.Introduced, 4); n > 4 {
+					t.Change = kernel.NotIntroduced
+				}
+			case "cow/swap-in-reuse/thp-pte":
+				if n == 6 {
+					set(t, kernel.Unclear, 0)
+					t.Since = ""
+				}
+			}
+		})
+	}
+	r.BaseRow.Tests = at(0)
+	for i := range r.Commits {
+		if r.Commits[i].Tests != nil {
+			r.Commits[i].Tests = at(i + 1)
+		}
+	}
+	return r
+}
+
+// harmlessSeries changes nothing on a base that is not sound.
+func harmlessSeries() *kernel.SeriesResult {
+	r := changingSeries()
+	r.FirstBad, r.OneOf, r.FirstFixed = nil, nil, nil
+	r.Commits = r.Commits[:2]
+	for i := range r.Commits {
+		r.Commits[i].Tests = tests(func(name string, t *kernel.TestResult) {
+			if name == "cow/gup-fast-ro/base" {
+				bad(t, missed, "child reads the parent's new data")
+				t.Change, t.Since = kernel.NotIntroduced, sha(0)
+			}
+		})
+	}
+	r.BaseRow.Tests = tests(func(name string, t *kernel.TestResult) {
+		if name == "cow/gup-fast-ro/base" {
+			bad(t, missed, "child reads the parent's new data")
+		}
+	})
+	return r
+}
+
 func cleanSeries() *kernel.SeriesResult {
 	r := seriesFixture()
 	base := ok(0, "Linux 6.1-rc8", tests(nil))
@@ -416,6 +500,8 @@ func fixtures() map[string]any {
 		"matrix-empty":      &kernel.MatrixResult{Status: "done", Profile: "stock"},
 		"matrix-hostile":    hostileMatrix(),
 		"series":            seriesFixture(),
+		"series-changes":    changingSeries(),
+		"series-harmless":   harmlessSeries(),
 		"series-clean":      cleanSeries(),
 		"series-untestable": untestableSeries(),
 		"series-interrupt":  interruptedSeries(),

@@ -27,18 +27,21 @@ type htmlRow struct {
 	Cells                   []htmlCell
 	First                   bool     // introduces a failure
 	Breaks                  []string // these
+	Fixes                   []string // makes these tests pass
 	Trouble                 *trouble
 	Details                 []detail
 }
 
 // Story says whether the commit needs a section.
-func (r htmlRow) Story() bool { return r.Trouble != nil || len(r.Details) > 0 || r.First }
+func (r htmlRow) Story() bool {
+	return r.Trouble != nil || len(r.Details) > 0 || r.First || len(r.Fixes) > 0
+}
 
 // htmlCell is one cell of the matrix.
 type htmlCell struct{ Sign, Word, Class, Fails, Href, Edge string }
 
 func seriesPage(s *series) *page {
-	h := &htmlSeries{Legend: legend}
+	h := &htmlSeries{Legend: legend + "  " + olderLegend}
 	cols := s.shownColumns(h)
 	s.head(h, cols)
 	breaks := map[int][]string{} // row -> tests
@@ -126,9 +129,13 @@ func (s *series) htmlRow(i int, cols []int, breaks []string, told map[int]string
 		Breaks:  breaks,
 		Trouble: troubleOf(&r.Build, &r.Boot),
 	}
+	for _, t := range s.rows[i].fixes() {
+		out.Fixes = append(out.Fixes, plain(t))
+	}
 	for k, j := range cols {
 		v := r.verdict(j)
-		c := htmlCell{Sign: sign(v), Word: word(v), Class: class(v)}
+		mark, text, colour := s.mark(r, j)
+		c := htmlCell{Sign: mark, Word: text, Class: class(colour)}
 		if k == 0 || caseOf(s.tests[j]) != caseOf(s.tests[cols[k-1]]) {
 			c.Edge = "edge"
 		}
@@ -138,7 +145,9 @@ func (s *series) htmlRow(i int, cols []int, breaks []string, told map[int]string
 				id := s.told(i, j, told)
 				if id == "" {
 					id = out.ID + "t" + itoa(j)
-					out.Details = append(out.Details, testDetail(id, t))
+					d := testDetail(id, t)
+					d.Sign, d.Word, d.Class = c.Sign, c.Word, c.Class
+					out.Details = append(out.Details, d)
 				}
 				c.Href = "#" + id
 			}

@@ -197,7 +197,7 @@ func TestTextColor(t *testing.T) {
 // TestSentences holds the first lines, which people quote, in one place.
 func TestSentences(t *testing.T) {
 	var b strings.Builder
-	for _, name := range []string{"check", "check-empty", "check-no-boot", "matrix", "matrix-clean", "matrix-interrupt", "matrix-empty", "series", "series-clean", "series-untestable",
+	for _, name := range []string{"check", "check-empty", "check-no-boot", "matrix", "matrix-clean", "matrix-interrupt", "matrix-empty", "series", "series-clean", "series-harmless", "series-changes", "series-untestable",
 		"series-interrupt", "series-empty", "bisect", "bisect-set", "bisect-fix", "bisect-not", "bisect-older", "bisect-none", "bisect-changes"} {
 		var out bytes.Buffer
 		if err := Text(&out, fixtures()[name], TextOptions{}); err != nil {

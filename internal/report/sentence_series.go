@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -34,14 +35,29 @@ func (s *series) sentence() string {
 // also is what else a reader should know, "" if nothing.
 func (s *series) also() string {
 	var parts []string
-	if b := s.onBase(); len(b) > 0 {
-		parts = append(parts, fmt.Sprintf("%s bad on the base already, not introduced here", count(len(b), "test")))
+	for i := range s.rows {
+		if f := s.rows[i].fixes(); len(f) > 0 {
+			parts = append(parts, fmt.Sprintf("%s \"%s\" fixes %s", plain(kernel.Abbrev(s.rows[i].SHA)), cut(plain(s.rows[i].Subject), 72), someOf(f, 1)))
+		}
+	}
+	bad, flaky := s.onBase()
+	if len(bad) > 0 {
+		parts = append(parts, fmt.Sprintf("%s bad on the base already, not introduced here", count(len(bad), "test")))
+	}
+	if len(flaky) > 0 {
+		parts = append(parts, fmt.Sprintf("%s flaky on the base already, not introduced here", count(len(flaky), "test")))
+	}
+	if n := s.unexplained(); n > 0 && len(s.culprits()) > 0 {
+		parts = append(parts, fmt.Sprintf("%s bad, and it is not known since when", count(n, "test")))
 	}
 	inconclusive := map[string]bool{}
 	for i := range s.rows {
 		for _, t := range s.rows[i].named(kernel.Inconclusive) {
 			inconclusive[t] = true
 		}
+	}
+	for _, t := range flaky {
+		delete(inconclusive, t)
 	}
 	if n := len(inconclusive); n > 0 {
 		parts = append(parts, fmt.Sprintf("%s inconclusive", count(n, "test")))
@@ -68,33 +84,49 @@ func (s *series) judgement(total, testable int) string {
 		return fmt.Sprintf("no tests were run on %s", count(total, "commit"))
 	}
 	if n := s.unexplained(); n > 0 {
-		return fmt.Sprintf("%s bad, without a good commit before: where it began is not in this series", count(n, "test"))
+		return fmt.Sprintf("%s bad, and it is not known since when", count(n, "test"))
 	}
-	if testable < total {
-		return fmt.Sprintf("no new failures in %d of %s, %d cannot be tested", testable, count(total, "commit"), total-testable)
+	switch {
+	case testable < total:
+		return fmt.Sprintf("no failure is introduced by %d of %s, %d cannot be tested", testable, count(total, "commit"), total-testable)
+	case total == 1:
+		return "1 commit introduces no failure"
 	}
-	return fmt.Sprintf("no new failures in %s", count(total, "commit"))
+	return fmt.Sprintf("%d commits introduce no failure", total)
 }
 
-// unexplained counts tests that are bad in the series and neither on its base
-// nor after a good commit.
+// unexplained counts tests that are bad in the series, and it is not known since
+// when: neither on its base nor since a commit of it.
 func (s *series) unexplained() int {
 	n := 0
-	for j, name := range s.tests {
-		if _, ok := s.FirstBad[name]; ok {
-			continue
-		}
-		for i := range s.rows {
-			v := s.rows[i].verdict(j)
-			if v == kernel.Bad && !s.rows[i].Base {
-				n++
-			}
-			if v == kernel.Bad || v == kernel.Good {
-				break
-			}
+	for j := range s.tests {
+		if s.notKnown(j) {
+			n++
 		}
 	}
 	return n
+}
+
+func (s *series) notKnown(test int) bool {
+	if _, ok := s.FirstBad[s.tests[test]]; ok {
+		return false
+	}
+	for i := range s.rows {
+		if c := s.rows[i].cells[test]; c != nil && c.Change == kernel.Unclear {
+			return true
+		}
+	}
+	for i := range s.rows {
+		c := s.rows[i].cells[test]
+		switch {
+		case c == nil:
+		case c.Verdict == kernel.Bad:
+			return !s.rows[i].Base && !s.older(c)
+		case c.Verdict == kernel.Good:
+			return false
+		}
+	}
+	return false
 }
 
 // blame names the commits that introduce failures.
@@ -107,23 +139,30 @@ func (s *series) blame(cs []culprit, total int) string {
 	for _, c := range cs {
 		r := s.rows[c.row]
 		part := fmt.Sprintf("%s \"%s\" breaks %s", plain(kernel.Abbrev(r.SHA)), cut(plain(r.Subject), 72), someOf(c.tests, 1))
-		part += s.unless(c.suspects)
+		part += s.unless(c)
 		parts = append(parts, part)
 	}
 	return fmt.Sprintf("%d of %s %s %s: %s", len(cs), count(total, "commit"), verb, noun, strings.Join(parts, "; "))
 }
 
-// unless says that a commit is only the first one seen bad: nothing is known
-// of the ones right before it.
-func (s *series) unless(suspects []int) string {
+// unless says that a commit is only the first one seen bad: less is known of the
+// suspects, mostly nothing.
+func (s *series) unless(c culprit) string {
 	var nums []string
-	for _, k := range suspects {
+	seen := false
+	for _, k := range c.suspects {
 		nums = append(nums, s.rows[k].num)
+		for _, t := range c.tests {
+			v := s.rows[k].verdict(slices.Index(s.tests, t))
+			seen = seen || v == kernel.Good || v == kernel.Bad
+		}
 	}
-	switch len(nums) {
-	case 0:
+	switch {
+	case len(nums) == 0:
 		return ""
-	case 1:
+	case seen:
+		return fmt.Sprintf(", unless commit %s did", strings.Join(nums, " or "))
+	case len(nums) == 1:
 		return fmt.Sprintf(", unless commit %s did, which has no verdict", nums[0])
 	}
 	return fmt.Sprintf(", unless one of commits %s did, which have no verdict", someOf(nums, 5))

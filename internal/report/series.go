@@ -1,6 +1,7 @@
 package report
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -130,6 +131,27 @@ func (r *row) verdict(test int) kernel.Verdict {
 	return ""
 }
 
+// older says whether a failure is older than the series.
+func (s *series) older(t *kernel.TestResult) bool {
+	return t.Change == kernel.Flaky || t.Change == kernel.NotIntroduced && t.Since == s.Base.SHA
+}
+
+// mark is the sign, the word and the verdict, for its colour, of a cell. What
+// the series did not introduce is nothing to be alarmed about in it.
+func (s *series) mark(r *row, test int) (mark, text string, colour kernel.Verdict) {
+	v := r.verdict(test)
+	c := r.cells[test]
+	switch {
+	case c == nil || !s.older(c):
+		return sign(v), word(v), v
+	case v == kernel.Bad && c.Change == kernel.Flaky:
+		return "=", "bad, flaky, not introduced here", kernel.Inconclusive
+	case v == kernel.Bad:
+		return "=", "bad, not introduced here", kernel.Inconclusive
+	}
+	return "~", word(v) + ", but flaky, as on the base", kernel.Inconclusive
+}
+
 // named lists the row's tests with a verdict.
 func (r *row) named(v kernel.Verdict) []string {
 	var out []string
@@ -146,20 +168,17 @@ func (s *series) index(sha string) int {
 	return slices.IndexFunc(s.rows, func(r row) bool { return r.SHA == sha && !r.Base })
 }
 
-// culprits are the commits of FirstBad, oldest first.
+// culprits are the commits that introduce a failure, oldest first.
 func (s *series) culprits() []culprit {
 	var out []culprit
 	for i := range s.rows {
 		c := culprit{row: i}
-		for j, t := range s.tests {
-			if s.rows[i].Base || s.FirstBad[t] != s.rows[i].SHA {
+		for j := range s.tests {
+			if !s.introduces(i, j) {
 				continue
 			}
-			c.tests = append(c.tests, t)
-			for k := i - 1; k >= 0 && s.rows[k].verdict(j) != kernel.Good; k-- {
-				if v := s.rows[k].verdict(j); v == kernel.Bad {
-					break
-				}
+			c.tests = append(c.tests, s.tests[j])
+			for _, k := range s.suspects(i, j) {
 				if !slices.Contains(c.suspects, k) {
 					c.suspects = append(c.suspects, k)
 				}
@@ -173,13 +192,52 @@ func (s *series) culprits() []culprit {
 	return out
 }
 
-// uneven are the columns with something to see: tests that are not good in
-// every commit that could be tested.
+func (s *series) introduces(i, test int) bool {
+	r := &s.rows[i]
+	c := r.cells[test]
+	return !r.Base && (s.FirstBad[s.tests[test]] == r.SHA || c != nil && c.Change == kernel.Introduced)
+}
+
+// suspects are the rows besides row i that may have introduced its failure of a
+// test.
+func (s *series) suspects(i, test int) (out []int) {
+	name := s.tests[test]
+	if s.FirstBad[name] == s.rows[i].SHA && len(s.OneOf[name]) > 0 {
+		for _, sha := range s.OneOf[name] {
+			if k := s.index(sha); k >= 0 && k != i {
+				out = append(out, k)
+			}
+		}
+		return out
+	}
+	for k := i - 1; k >= 0; k-- {
+		if v := s.rows[k].verdict(test); v == kernel.Good || v == kernel.Bad {
+			break
+		}
+		out = append(out, k)
+	}
+	return out
+}
+
+// fixes are the tests that the commit makes pass.
+func (r *row) fixes() []string {
+	var out []string
+	for _, c := range r.cells {
+		if c != nil && c.Change == kernel.Fixed {
+			out = append(out, c.Name)
+		}
+	}
+	return out
+}
+
+// uneven are the columns with something to see: tests that are not good, or
+// flaky, in some commit that could be tested.
 func (s *series) uneven() []int {
 	var out []int
 	for j := range s.tests {
 		for i := range s.rows {
-			if v := s.rows[i].verdict(j); v == kernel.Bad || v == kernel.Inconclusive {
+			c := s.rows[i].cells[j]
+			if v := s.rows[i].verdict(j); v == kernel.Bad || v == kernel.Inconclusive || c != nil && c.Change != "" {
 				out = append(out, j)
 				break
 			}
@@ -188,16 +246,46 @@ func (s *series) uneven() []int {
 	return out
 }
 
+// story tells the changes of a test in their order, "" if none is known.
+func (s *series) story(test int) string {
+	var parts []string
+	say := func(format string, a ...any) {
+		if text := fmt.Sprintf(format, a...); !slices.Contains(parts, text) {
+			parts = append(parts, text)
+		}
+	}
+	again := ""
+	for i := range s.rows {
+		r := &s.rows[i]
+		c := r.cells[test]
+		switch {
+		case s.introduces(i, test) && len(parts) > 0 && again == "":
+			say("fails more since %s", r.num)
+		case s.introduces(i, test):
+			say("bad %ssince %s", again, r.num)
+		case c == nil:
+			continue
+		case c.Change == kernel.Fixed:
+			say("fixed by %s", r.num)
+			again = "again "
+			continue
+		case c.Change == kernel.Flaky:
+			say("flaky on the base: not introduced here")
+		case s.older(c):
+			say("bad on the base: not introduced here")
+		case c.Change == kernel.Unclear:
+			say("bad at %s, not known since when", r.num)
+		default:
+			continue
+		}
+		again = ""
+	}
+	return strings.Join(parts, ", ")
+}
+
 // remark says in a few words where a test went bad.
 func (s *series) remark(test int) string {
-	name := s.tests[test]
-	if i := s.index(s.FirstBad[name]); i >= 0 {
-		text := "bad since " + s.rows[i].num
-		for k := i + 1; k < len(s.rows); k++ {
-			if s.rows[k].verdict(test) == kernel.Good {
-				return text + ", good again at " + s.rows[k].num
-			}
-		}
+	if text := s.story(test); text != "" {
 		return text
 	}
 	good, unclear := "", ""
@@ -222,20 +310,20 @@ func (s *series) remark(test int) string {
 }
 
 // badSince sorts the bad tests of a row: those that went bad in an earlier row
-// are counted ("3 bad since 4"), the others are named.
+// are counted ("3 bad since 4", or "before" the series), the others are named.
 func (s *series) badSince(r *row) (old, fresh []string) {
 	n := make([]int, len(s.rows)) // row -> tests of r that went bad there
 	for j, c := range r.cells {
 		if c == nil || c.Verdict != kernel.Bad {
 			continue
 		}
-		first := s.index(s.FirstBad[c.Name])
+		first := s.since(c)
 		for i := 0; first < 0 && i < len(s.rows); i++ {
 			if s.rows[i].verdict(j) == kernel.Bad {
 				first = i
 			}
 		}
-		if s.rows[first].num == r.num {
+		if r.Base || s.rows[first].num == r.num {
 			fresh = append(fresh, c.Name)
 		} else {
 			n[first]++
@@ -243,16 +331,42 @@ func (s *series) badSince(r *row) (old, fresh []string) {
 	}
 	for i, k := range n {
 		if k > 0 {
-			old = append(old, itoa(k)+" bad since "+s.rows[i].num)
+			text := " bad since " + s.rows[i].num
+			if s.rows[i].Base {
+				text = " bad before"
+			}
+			old = append(old, itoa(k)+text)
 		}
 	}
 	return old, fresh
 }
 
-// onBase are the tests that were bad before the series.
-func (s *series) onBase() []string {
-	if len(s.rows) == 0 || !s.rows[0].Base {
-		return nil
+// since is the row that brought a failure, -1 if that is not known.
+func (s *series) since(c *kernel.TestResult) int {
+	switch {
+	case s.older(c) && s.rows[0].Base:
+		return 0
+	case c.Since != "":
+		return s.index(c.Since)
+	case c.Change == kernel.Unclear:
+		return -1
 	}
-	return s.rows[0].named(kernel.Bad)
+	return s.index(s.FirstBad[c.Name])
+}
+
+// onBase are the tests that failed before the series: bad, and flaky, there.
+func (s *series) onBase() (bad, flaky []string) {
+	if len(s.rows) == 0 || !s.rows[0].Base {
+		return nil, nil
+	}
+	for j, name := range s.tests {
+		isFlaky := slices.ContainsFunc(s.rows, func(r row) bool { return r.cells[j] != nil && r.cells[j].Change == kernel.Flaky })
+		switch {
+		case isFlaky:
+			flaky = append(flaky, name)
+		case s.rows[0].verdict(j) == kernel.Bad:
+			bad = append(bad, name)
+		}
+	}
+	return bad, flaky
 }

@@ -40,7 +40,10 @@ func (s *series) commitTable() *table {
 		right: map[int]bool{0: true},
 		flex:  []flexible{{5, 48}, {2, 30}, {5, 20}, {2, 12}},
 	}
-	first := map[int]bool{}
+	first := map[int]bool{} // rows that change something
+	for i := range s.rows {
+		first[i] = len(s.rows[i].fixes()) > 0
+	}
 	for _, c := range s.culprits() {
 		first[c.row] = true
 	}
@@ -82,6 +85,9 @@ func (s *series) summary(r *row) (string, style) {
 		return ". no tests", dim
 	}
 	var parts []string
+	if n := len(r.fixes()); n > 0 {
+		parts = append(parts, fmt.Sprintf("fixes %d", n))
+	}
 	if n := len(r.named(kernel.Good)); n > 0 {
 		parts = append(parts, fmt.Sprintf("%d good", n))
 	}
@@ -97,6 +103,9 @@ func (s *series) summary(r *row) (string, style) {
 		st, mark = red, "! "
 	case len(old) > 0:
 		st, mark = yellow, "! "
+		if len(old) == 1 && strings.HasSuffix(old[0], " before") {
+			mark = "= "
+		}
 	case len(r.named(kernel.Inconclusive)) > 0:
 		st, mark = yellow, "? "
 	case len(r.named(kernel.Untestable)) > 0:
@@ -122,16 +131,21 @@ func (p *printer) matrix(s *series, cols []int) {
 	}
 	t.head = append(t.head, "")
 	t.flex = []flexible{{len(t.head) - 1, 16}, {0, 20}}
+	older := false
 	for _, j := range cols {
 		line := []cell{{text: plain(s.tests[j])}}
 		for i := range s.rows {
-			v := s.rows[i].verdict(j)
-			line = append(line, cell{sign(v), verdictStyle(v)})
+			mark, _, v := s.mark(&s.rows[i], j)
+			line = append(line, cell{mark, verdictStyle(v)})
+			older = older || mark == "=" || mark == "~"
 		}
 		t.add(append(line, cell{s.remark(j), dim})...)
 	}
 	p.print(t)
 	p.line(cell{legend, dim})
+	if older {
+		p.line(cell{olderLegend, dim})
+	}
 }
 
 // failures says how each test failed when it first did.

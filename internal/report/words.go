@@ -149,6 +149,9 @@ func word(v kernel.Verdict) string {
 
 const legend = "+ good  ! bad  ? inconclusive  - skipped  / untestable  . not run"
 
+// olderLegend has the signs that only a series has.
+const olderLegend = "= bad, not introduced here  ~ flaky, as on the base"
+
 // failure is a signature on one line, without what goes without saying next to
 // the word "bad": that it failed, and a function its title names already.
 func failure(s kernel.Signature) string {
