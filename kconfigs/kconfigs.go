@@ -29,13 +29,13 @@ func Fragment(name string) ([]byte, error) {
 var slim = kernel.Machine{Type: "microvm", Arch: "x86_64", MemoryMiB: 512, CPUs: 2, SwapMiB: 128, Cmdline: memoryArgs}
 
 // everywhere are the tests that do not skip on a kernel of profile cow, be it
-// 5.10, 6.1, 6.12 or 7.3: 208 of those of the catalogue. What is not here wants a
+// 5.10, 6.1, 6.12 or 7.3: 209 of those of the catalogue. What is not here wants a
 // later kernel (mTHP, MADV_COLLAPSE, pins that gup_test holds, secret memory,
 // userfaultfd's write protection), a device, or pages of 1 GiB.
 var everywhere = kernel.Cells{
 	Cases: []string{
 		"fork-basic", "fork-basic-mprotect",
-		"vmsplice-child-unmap", "vmsplice-child-unmap-mprotect", "vmsplice-before-fork", "vmsplice-after-fork", "vmsplice-fork-exit",
+		"vmsplice-child-unmap", "vmsplice-child-unmap-mprotect", "vmsplice-before-fork", "vmsplice-after-fork", "vmsplice-fork-exit", "vmsplice-swap",
 		"fixed-buffer-read-only", "fixed-buffer-fork", "fixed-buffer-soft-dirty", "fixed-buffer-tail-page",
 		"process-vm-readv", "process-vm-writev", "proc-mem-write", "proc-mem-write-private", "private-write",
 		"ro-pin-unshares", "ro-pin-unshares-fast", "ro-pin-unshares-longterm", "ro-get-keeps-shared",

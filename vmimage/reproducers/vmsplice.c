@@ -141,6 +141,30 @@ static void fork_exit(struct region *region, const struct repro_case *self)
 	pass();
 }
 
+/*
+ * Nobody else has the page, so the process goes on writing to it, even if it was
+ * unmapped in between to be swapped out: the swap entry remembers that it is
+ * exclusive.  Otherwise the pipe's reference makes the write a copy.  It is read
+ * first, for before 5.19 a write alone brought the page itself back.
+ */
+static void swapped(struct region *region, const struct repro_case *self)
+{
+	struct spliced spliced = splice_region(region);
+	unsigned char *bytes;
+
+	(void)self;
+	region_swap_out(region);
+	region_read(region);
+	require_present(getpid(), region);
+	region_fill(region, AFTER_FORK);
+	bytes = read_spliced(spliced);
+	expect_bytes(bytes, spliced.size, AFTER_FORK, BEFORE_FORK,
+		     "pipe after its page was swapped out, read and written to",
+		     "the write went to a copy: exclusivity lost");
+	free(bytes);
+	pass();
+}
+
 #define SEED_THREAD "https://lore.kernel.org/r/CAHk-=wgjOsHAXttQa=csLG10Cp2hh8Dk8CnNC3_WDpBpTzBESQ@mail.gmail.com"
 #define CVE_SOURCE "CVE-2020-29374, Project Zero issue 2045 (Jann Horn)"
 
@@ -198,6 +222,15 @@ const struct repro_case vmsplice_cases[] = {
 		.known = HUGETLB_REUSED,
 		.known_forms = FORM_BIT(HUGETLB),
 		.run = fork_exit,
+	},
+	{
+		.name = "vmsplice-swap",
+		.description = "a spliced page that was swapped out and read back is still the one that the process writes to",
+		.class = "policy",
+		.source = "commit 1493a1913e34 (5.19), mm/swap: remember PG_anon_exclusive via a swp pte bit",
+		.forms = FORM_BIT(BASE),
+		.needs = { "swap" },
+		.run = swapped,
 	},
 	{ .name = NULL }
 };
