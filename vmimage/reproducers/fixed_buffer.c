@@ -10,6 +10,8 @@
 #include "repro.h"
 #include "ring.h"
 
+#define SOMEBODY_ELSE 0x33
+
 static void write_and_compare(struct pin *pin, const struct region *region)
 {
 	region_fill(region, AFTER_FORK);
@@ -58,6 +60,26 @@ static void stays_soft_dirty(struct region *region,
 }
 
 /*
+ * Pages that are counted once too little belong to nobody while they are still
+ * mapped.  The next one who needs memory gets them and writes to them.
+ */
+static void expect_ours(const struct region *region)
+{
+	enum { HUGE_PAGES = 4 };
+	unsigned char *others = map_alone(HUGE_PAGES * pmd_size());
+
+	if (madvise(others, HUGE_PAGES * pmd_size(), MADV_HUGEPAGE))
+		bail_out("madvise MADV_HUGEPAGE");
+	for (int i = 0; i < HUGE_PAGES; i++)
+		sample_fill(others + i * pmd_size(), pmd_size(), SOMEBODY_ELSE);
+	expect_region(region, AFTER_FORK, SOMEBODY_ELSE,
+		      "memory of a buffer that was unregistered",
+		      "it is somebody else's as well: corruption");
+	if (munmap(others, HUGE_PAGES * pmd_size()))
+		bail_out("munmap");
+}
+
+/*
  * The pages of a buffer are handed back by folio.  One that begins in the
  * middle of a folio had a page counted that was never pinned.
  */
@@ -66,35 +88,48 @@ static void tail_page(struct region *region, const struct repro_case *self)
 	unsigned int complaints = kernel_complaints();
 	struct ring *ring = ring_open();
 	size_t page = base_page_size();
-	struct region pair = *region, half;
-	unsigned char *bytes;
-	size_t size;
+	/* Several folios are needed for them to be put together. */
+	struct region half[2] = { *region, *region };
+	unsigned char *pair = map_alone(2 * region->size), *bytes;
+	size_t size = 2 * region->size - page;
 
 	(void)self;
-	/* Several folios are needed for them to be put together. */
-	pair.size = 2 * region->size;
-	pair.addr = map_alone(pair.size);
-	if (madvise(pair.addr, pair.size, MADV_HUGEPAGE))
+	if (madvise(pair, 2 * region->size, MADV_HUGEPAGE))
 		bail_out("madvise MADV_HUGEPAGE");
-	sample_fill(pair.addr, pair.size, AFTER_FORK);
-	half = pair;
-	half.size = region->size;
-	if (!pagemap_one_folio(&half, half.size))
-		skip("got no huge page beside another");
-	half.addr += half.size;
-	if (!pagemap_one_folio(&half, half.size))
-		skip("got no two huge pages side by side");
+	for (int i = 0; i < 2; i++) {
+		half[i].addr = pair + i * region->size;
+		region_fill(&half[i], AFTER_FORK);
+		if (region_in(region, FORM_BIT(THP_PTE)))
+			map_by_ptes(&half[i]);
+		if (!pagemap_one_folio(&half[i], region->size) ||
+		    pagemap_pmd_mapped(getpid(), &half[i]) !=
+		    region_in(region, FORM_BIT(THP_PMD)))
+			skip("got no two such huge pages side by side");
+	}
 
-	size = pair.size - page;
-	ring_register_buffer(ring, pair.addr + page, size);
-	bytes = map_alone(pair.size);
-	ring_read_back(ring, pair.addr + page, size, bytes);
-	if (memcmp(bytes, pair.addr + page, size)) {
+	ring_register_buffer(ring, pair + page, size);
+	bytes = map_alone(2 * region->size);
+	ring_read_back(ring, pair + page, size, bytes);
+	if (memcmp(bytes, pair + page, size)) {
 		diagnostic("buffer that begins in a huge page: read back differently: corruption");
 		fail();
 	}
 	ring_unregister_buffers(ring);
 	ring_close(ring);
+
+	for (int i = 0; i < 2; i++)
+		expect_ours(&half[i]);
+	/*
+	 * Mapped by PTEs, a huge page has a reference for each of them: one
+	 * that is missing shows in the last.
+	 */
+	for (int i = 0; i < 2; i++) {
+		if (munmap(half[i].addr + page, half[i].size - page))
+			bail_out("munmap");
+		half[i].size = page;
+	}
+	for (int i = 0; i < 2; i++)
+		expect_ours(&half[i]);
 	expect_no_complaint(complaints, "buffer that begins in a huge page");
 	pass();
 }

@@ -123,6 +123,8 @@ int hugetlb_map_flags(size_t size);
 int temporary_file(void);					/* file.c */
 /* Of a PMD, or 0 where there are no transparent huge pages. */
 size_t pmd_size(void);						/* thp.c */
+/* A huge page, which stays one. */
+void map_by_ptes(const struct region *region);			/* thp.c */
 
 struct region create_ksm(const struct memory *memory);		/* ksm.c */
 struct region create_secretmem(const struct memory *memory);	/* secretmem.c */

@@ -107,7 +107,7 @@ static void create_whole(struct region *region)
  * Protecting one page of it splits the PMD mapping, not the page.  A smaller
  * huge page is mapped by PTEs anyhow; protecting it changes nothing.
  */
-static void map_by_ptes(const struct region *region)
+void map_by_ptes(const struct region *region)
 {
 	size_t page = base_page_size();
 
