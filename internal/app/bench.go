@@ -15,7 +15,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/kernel-bisect/kbisect/internal/console"
 	"github.com/kernel-bisect/kbisect/internal/gitrepo"
 	"github.com/kernel-bisect/kbisect/internal/guest"
 	"github.com/kernel-bisect/kbisect/internal/imagecache"
@@ -51,7 +50,7 @@ type request struct {
 	Files       []vmimage.File    `json:"files,omitempty"` // what the user brings into the guest
 	Programs    []runner.Program  `json:"programs,omitempty"`
 	Guest       settings.Guest    `json:"guest,omitzero"` // what they want of it
-	Allowed     []console.Allowed `json:"allowed,omitempty"`
+	Allowed     []kernel.Allowed  `json:"allowed,omitempty"`
 	Runs        int               `json:"runs,omitempty"`
 	MaxRuns     int               `json:"max_runs,omitempty"`     // 0: as many as it takes
 	TestTimeout time.Duration     `json:"test_timeout,omitempty"` // of the catalogue's tests; 0: their own
@@ -210,11 +209,11 @@ func guestImage(cache string, files []vmimage.File, modules []byte) (path, diges
 }
 
 // setting digests what may influence a run besides kernel and program.
-func setting(m kernel.Machine, accel qemu.Choice, image string, allowed []console.Allowed) string {
+func setting(m kernel.Machine, accel qemu.Choice, image string, allowed []kernel.Allowed) string {
 	text, _ := json.Marshal(struct {
 		Machine                      kernel.Machine
 		Accel, QEMU, BootArgs, Image string
-		Allowed                      []console.Allowed `json:",omitempty"` // a run is recorded with its outcome
+		Allowed                      []kernel.Allowed `json:",omitempty"` // a run is recorded with its outcome
 	}{m, accel.Accel, accel.QEMU, qemu.BootArgs, image, allowed})
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:])

@@ -193,7 +193,7 @@ func (o *options) runBisect(ctx context.Context, ws *workspace, id string, req r
 	res := &kernel.BisectResult{
 		Schema: "kbisect/bisect/v1", ID: id, Status: kernel.NoConclusion, Profile: b.profile.Name, Test: programs[0].Name,
 		Good: older, Bad: newer, FindFix: how.FindFix, Paths: how.Paths, FirstParent: how.FirstParent,
-		Host: b.host, Command: req.Command, Started: b.started,
+		Host: b.host, Allowed: req.Allowed, Command: req.Command, Started: b.started,
 	}
 	if how.FindFix {
 		res.Good, res.Bad = newer, older

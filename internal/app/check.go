@@ -190,7 +190,7 @@ func (o *options) runCheck(ctx context.Context, p planFlags, s subjectFlags) (*k
 
 // check builds the commit unless there is a ready kernel, and tests it.
 func (b *bench) check(ctx context.Context, ready *kernel.Kernel, commit kernel.Commit, plan job.Plan) (*kernel.CheckResult, error) {
-	res := &kernel.CheckResult{Schema: "kbisect/check/v1", ID: b.id, Profile: b.profile.Name, Host: b.host, Command: b.req.Command, Started: b.started}
+	res := &kernel.CheckResult{Schema: "kbisect/check/v1", ID: b.id, Profile: b.profile.Name, Host: b.host, Allowed: b.req.Allowed, Command: b.req.Command, Started: b.started}
 	defer func() { res.Seconds = time.Since(b.started).Seconds() }()
 	if ready != nil {
 		res.Kernel = *ready

@@ -43,7 +43,7 @@ func (o *options) runMatrix(ctx context.Context, p planFlags, s subjectFlags) er
 		return err
 	}
 	defer b.close()
-	res := &kernel.MatrixResult{Schema: "kbisect/matrix/v1", ID: id, Status: store.Interrupted, Profile: b.profile.Name, Host: b.host, Command: req.Command, Started: b.started}
+	res := &kernel.MatrixResult{Schema: "kbisect/matrix/v1", ID: id, Status: store.Interrupted, Profile: b.profile.Name, Host: b.host, Allowed: req.Allowed, Command: req.Command, Started: b.started}
 	ended := func(status string) bool {
 		res.Status = status
 		return len(res.Kernels[0].Tests) > 0

@@ -195,7 +195,7 @@ func (o *options) runSeries(ctx context.Context, ws *workspace, id string, req r
 		return err
 	}
 	defer b.close()
-	res := &kernel.SeriesResult{Schema: "kbisect/series/v1", ID: id, Status: store.Interrupted, Profile: b.profile.Name, Host: b.host, Command: req.Command, Started: b.started}
+	res := &kernel.SeriesResult{Schema: "kbisect/series/v1", ID: id, Status: store.Interrupted, Profile: b.profile.Name, Host: b.host, Allowed: req.Allowed, Command: req.Command, Started: b.started}
 	ended := func(status string) bool {
 		res.Status = status
 		return res.BaseRow != nil && ctx.Err() != nil

@@ -6,13 +6,9 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
-)
 
-// Allowed is a complaint that somebody knows and does not want to hear of.
-type Allowed struct {
-	Title string `json:"title"` // regular expression for the whole title
-	Why   string `json:"why"`
-}
+	"github.com/kernel-bisect/kbisect/internal/kernel"
+)
 
 // Bounds on a list.
 const (
@@ -22,11 +18,11 @@ const (
 
 // ParseAllowed reads a list: a regular expression a line, and above it, or above
 // the block it stands in, a comment that says why. Errors are one line.
-func ParseAllowed(text []byte) ([]Allowed, error) {
+func ParseAllowed(text []byte) ([]kernel.Allowed, error) {
 	if len(text) > maxAllowedText {
 		return nil, fmt.Errorf("more than %d bytes", maxAllowedText)
 	}
-	var list []Allowed
+	var list []kernel.Allowed
 	var why []string
 	above := false // the line before was a comment
 	for i, l := range bytes.Split(text, []byte("\n")) {
@@ -41,8 +37,8 @@ func ParseAllowed(text []byte) ([]Allowed, error) {
 			}
 			why = append(why, strings.TrimSpace(comment))
 		default:
-			a := Allowed{s, strings.TrimSpace(strings.Join(why, " "))}
-			re, err := a.compile()
+			a := kernel.Allowed{Title: s, Why: strings.TrimSpace(strings.Join(why, " "))}
+			re, err := compile(a)
 			switch {
 			case err != nil:
 				return nil, fmt.Errorf("line %d: %w", i+1, err)
@@ -63,10 +59,12 @@ func ParseAllowed(text []byte) ([]Allowed, error) {
 	return list, nil
 }
 
-func (a Allowed) compile() (*regexp.Regexp, error) { return regexp.Compile("^(?:" + a.Title + ")$") }
+func compile(a kernel.Allowed) (*regexp.Regexp, error) {
+	return regexp.Compile("^(?:" + a.Title + ")$")
+}
 
 // Allow takes the complaints off that a list allows, and says which these are.
-func Allow(found []Finding, list []Allowed) (left, allowed []Finding) {
+func Allow(found []Finding, list []kernel.Allowed) (left, allowed []Finding) {
 	for _, f := range found {
 		if f.allowed(list) {
 			allowed = append(allowed, f)
@@ -77,9 +75,9 @@ func Allow(found []Finding, list []Allowed) (left, allowed []Finding) {
 	return left, allowed
 }
 
-func (f *Finding) allowed(list []Allowed) bool {
+func (f *Finding) allowed(list []kernel.Allowed) bool {
 	for _, a := range list {
-		if re, err := a.compile(); err == nil && re.MatchString(f.Signature.Title) {
+		if re, err := compile(a); err == nil && re.MatchString(f.Signature.Title) {
 			return true
 		}
 	}

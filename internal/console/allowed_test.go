@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/kernel-bisect/kbisect/internal/kernel"
 )
 
 func TestParseAllowed(t *testing.T) {
@@ -18,11 +20,11 @@ INFO: task hung in .*
 # of another
 WARNING at mm/x\.c
 `))
-	want := []Allowed{
-		{"WARNING in (foo|bar)", "Every kernel here says so. Nobody knows why."},
-		{"INFO: task hung in .*", "Every kernel here says so. Nobody knows why."},
-		{"BUG: x", "of the emulator"},
-		{`WARNING at mm/x\.c`, "of another"},
+	want := []kernel.Allowed{
+		{Title: "WARNING in (foo|bar)", Why: "Every kernel here says so. Nobody knows why."},
+		{Title: "INFO: task hung in .*", Why: "Every kernel here says so. Nobody knows why."},
+		{Title: "BUG: x", Why: "of the emulator"},
+		{Title: `WARNING at mm/x\.c`, Why: "of another"},
 	}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Error(err, diff)
@@ -51,7 +53,7 @@ func TestAllow(t *testing.T) {
 [    2.0] WARNING: CPU: 0 PID: 7 at mm/a.c:9 known_one_more+0x1/0x2
 [    3.0] BUG: Bad page state in process x  pfn:12345
 `))
-	left, allowed := Allow(found, []Allowed{{Title: "WARNING in known_one"}, {Title: "BUG"}})
+	left, allowed := Allow(found, []kernel.Allowed{{Title: "WARNING in known_one"}, {Title: "BUG"}})
 	title := func(fs []Finding) (s []string) {
 		for _, f := range fs {
 			s = append(s, f.Signature.Title)

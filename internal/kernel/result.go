@@ -24,6 +24,7 @@ type CheckResult struct {
 	Tests   []TestResult `json:"tests"`
 	Seconds float64      `json:"seconds"`
 	Host    Host         `json:"host"`
+	Allowed []Allowed    `json:"allowed,omitempty"`
 	Command string       `json:"command"`
 	Started time.Time    `json:"started"`
 }
@@ -38,6 +39,7 @@ type MatrixResult struct {
 	Kernels []KernelResult `json:"kernels"`
 	Seconds float64        `json:"seconds"`
 	Host    Host           `json:"host"`
+	Allowed []Allowed      `json:"allowed,omitempty"`
 	Command string         `json:"command"`
 	Started time.Time      `json:"started"`
 }
@@ -67,6 +69,7 @@ type SeriesResult struct {
 	FirstFixed map[string]string   `json:"first_fixed,omitempty"` // test -> sha of the first commit that cures its failure
 	Seconds    float64             `json:"seconds"`
 	Host       Host                `json:"host"`
+	Allowed    []Allowed           `json:"allowed,omitempty"`
 	Command    string              `json:"command"`
 	Started    time.Time           `json:"started"`
 }
@@ -223,8 +226,16 @@ type BisectResult struct {
 	Doubt         string        `json:"doubt,omitempty"`         // what would change its mind, in one sentence
 	Confirmation  *Confirmation `json:"confirmation,omitempty"`
 	Host          Host          `json:"host"`
+	Allowed       []Allowed     `json:"allowed,omitempty"`
 	Command       string        `json:"command"`
 	Started       time.Time     `json:"started"`
+}
+
+// Allowed is a complaint of the kernel that the user knows and that counts for
+// nothing in a result.
+type Allowed struct {
+	Title string `json:"title"` // regular expression for the whole title
+	Why   string `json:"why"`
 }
 
 // Host is the machine a result was measured on.

@@ -34,7 +34,7 @@ type Lab struct {
 	Limits  guest.Limits
 	Log     *zap.Logger
 	// Allowed are complaints of the kernel that do not count.
-	Allowed []console.Allowed
+	Allowed []kernel.Allowed
 	// NoFork boots a guest for every run instead of forking it from a snapshot.
 	NoFork bool
 }

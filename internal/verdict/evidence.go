@@ -30,7 +30,7 @@ type Evidence struct {
 	Panicked   bool          // QMP GUEST_PANICKED
 	QEMUError  string        // what QEMU complained about when it died
 	Wall       time.Duration
-	Allowed    []console.Allowed // complaints of the kernel that do not count
+	Allowed    []kernel.Allowed // complaints of the kernel that do not count
 }
 
 // ExitSkip is kselftest's exit status for "the guest lacks what I need", and

@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/kernel-bisect/kbisect/internal/console"
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 )
 
@@ -183,7 +182,7 @@ func TestWhatIsKept(t *testing.T) {
 // What is allowed on the console is a remark; a crash behind it is one still.
 func TestAllowed(t *testing.T) {
 	const known = "[    1.0] WARNING: CPU: 0 PID: 7 at mm/a.c:5 known_one+0x1/0x2\n"
-	allowed := []console.Allowed{{Title: "WARNING in known_one", Why: "known"}}
+	allowed := []kernel.Allowed{{Title: "WARNING in known_one", Why: "known"}}
 	for _, c := range []struct {
 		name   string
 		e      Evidence
