@@ -6,6 +6,7 @@ package kconfigs
 import (
 	"embed"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/kernel-bisect/kbisect/internal/kernel"
@@ -46,6 +47,12 @@ var everywhere = kernel.Cells{
 		"base", "swap", "thp-pmd", "thp-pmd-swap", "thp-pte", "thp-pte-swap", "thp-single", "thp-single-swap", "thp-mremap", "thp-shared",
 		"hugetlb-2m", "zeropage", "huge-zeropage", "memfd", "tmpfile", "private-file", "memfd-hugetlb-2m", "ksm",
 	},
+}
+
+// byDevice are those of everywhere, and the pins by VFIO, for which the profile is.
+var byDevice = kernel.Cells{
+	Cases:  slices.Concat(everywhere.Cases, []string{"ro-longterm-pin-vfio", "ro-longterm-pin-shared-vfio", "ro-longterm-pin-exclusive-vfio", "private-ro-longterm-pin-vfio"}),
+	Memory: everywhere.Memory,
 }
 
 // anywhere are those that any kernel can run which boots at all.
@@ -129,7 +136,7 @@ var profiles = []kernel.Profile{
 		Fragments:   []string{"cow.x86_64.config", "cow-vfio.x86_64.config"},
 		Machine:     withDevice,
 		Tests:       []string{"cow/*longterm-pin*", "cow/vmsplice-fork-exit/*"},
-		MustRun:     everywhere,
+		MustRun:     byDevice,
 	},
 	{
 		Name:        "stock",
