@@ -137,7 +137,7 @@ func (s *Search) verify(k int) bool {
 			return true
 		}
 	}
-	if s.falseFails(k) >= manyFalse && p.tally(s.passing()).runs() < needed {
+	if p.tally(s.passing()).runs() < s.passingRuns(k, needed) {
 		s.ask(s.passing(), WhyVerify)
 		return true
 	}
@@ -150,20 +150,25 @@ func (s *Search) verify(k int) bool {
 	return false
 }
 
-// manyFalse is from how many false failures on their rate must be shown where
-// there is no bug for certain, at the passing end: else a few commits on which
-// the test hardly fails pass for good ones with a high rate of false failures.
-const manyFalse = 2
-
-// falseFails are the failures that a culprit in class k would leave unexplained.
-func (s *Search) falseFails(k int) int {
-	n := 0
+// passingRuns is how many runs the passing end needs, if class k holds the
+// culprit. Failures that this would leave unexplained, on commits without the
+// bug, must be shown to be false ones where there is no bug for certain: else a
+// few commits on which the test hardly works pass for good ones with a high rate
+// of false failures. In a hundred runs a rate of 0.1 differs from one of 0.01.
+func (s *Search) passingRuns(k, needed int) int {
+	fails, runs := 0, 0
 	for j, t := range s.post.tests {
 		if !s.post.bad[k].has(j) {
-			n += t.fails
+			fails, runs = fails+t.fails, runs+t.runs()
 		}
 	}
-	return n
+	switch {
+	case fails >= 3 && float64(fails) > 0.04*float64(runs):
+		return 100
+	case fails >= 2:
+		return needed
+	}
+	return 1
 }
 
 // nextTo are the tested commits that bound a class: those that have it and
@@ -231,13 +236,26 @@ func (s *Search) covered(commit int) bool {
 	return false
 }
 
-// verifyRuns is how many runs the commits below the culprit need. Where nothing
-// but deterministic failures was seen a few will do.
+// verifyRuns is how many runs the commits below the culprit need: a few where
+// nothing but deterministic failures was seen, and many where the rates of bad
+// commits were seen to differ, for there a passing commit may be a bad one on
+// which the test hardly works. A rate of 0.15 hides in 20 runs with 4 %, in 50
+// with 0.03 %.
 func (s *Search) verifyRuns() int {
 	if s.deterministic() {
 		return 3
 	}
-	return 20 // a rate of 0.15 hides in so many with 2 %
+	model, _ := s.post.rates()
+	differ := 0.0
+	for i, w := range model {
+		if models[i].kappa < oneRate {
+			differ += w
+		}
+	}
+	if differ > 0.35 {
+		return 50
+	}
+	return 20
 }
 
 func (s *Search) counts(culprit int) string {

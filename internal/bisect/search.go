@@ -113,7 +113,7 @@ func New(s *history.Shape, opt Options) *Search {
 		opt.MaxBuilds = 2*log2 + 12
 	}
 	if opt.MaxRuns == 0 {
-		opt.MaxRuns = 60*log2 + 400
+		opt.MaxRuns = 120*log2 + 100
 	}
 	x := &Search{shape: s, opt: opt, prior: clamped(opt.Prior)}
 	x.reset()

@@ -217,7 +217,7 @@ func TestSeveralChanges(t *testing.T) {
 		}
 	}
 	feed(99, "fffff")
-	feed(GoodEnd, strings.Repeat("p", 35)) // and so 14 times disorderEvery in the end
+	feed(GoodEnd, strings.Repeat("p", 55)) // and so 15 times disorderEvery in the end
 	for _, c := range []int{10, 30, 50, 70} {
 		feed(c, strings.Repeat("f", 20))
 		feed(c+10, strings.Repeat("p", 40))
