@@ -12,7 +12,7 @@ BUSYBOX  ?= $(shell command -v busybox)
 GOFILES  := $(shell find cmd internal kconfigs vmimage -name '*.go' -not -name '*_test.go')
 REPRO    := $(wildcard vmimage/reproducers/*.c vmimage/reproducers/*.h vmimage/reproducers/build.sh)
 
-.PHONY: help build deps test unit lint e2e demo versions ladder mutants clean
+.PHONY: help build deps test unit lint e2e demo simulate versions ladder mutants clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -64,6 +64,9 @@ ladder: build ## all tests on Debian's kernels from 5.10 on, beside what is pred
 
 mutants: build ## build and test every mutant of 6.1 and 6.12 and print who notices it (hours)
 	@tests/mutants/run
+
+simulate: ## the search engine in simulated worlds (tests/simulation/README.md; 10 minutes)
+	@$(GO) run ./tests/simulation > $(BIN)/simulation.md; status=$$?; cp $(BIN)/simulation.md tests/simulation/README.md; exit $$status
 
 demo: deps build ## the main job: a planted series tested and bisected on a real kernel
 	@tests/demo

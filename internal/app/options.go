@@ -51,7 +51,7 @@ func (o *options) check(cmd *cobra.Command) error {
 	if o.timeout < 0 {
 		return usagef("--timeout %s: not a time to wait", o.timeout)
 	}
-	if slices.Contains([]string{"list", "doctor", "undo"}, cmd.Name()) && o.format == "html" {
+	if slices.Contains([]string{"list", "doctor", "undo", "simulate"}, cmd.Name()) && o.format == "html" {
 		return usagef("%s has no html form; text or json", cmd.Name())
 	}
 	if o.output != "" { // found out now, not after an hour of building

@@ -98,7 +98,7 @@ type Candidate struct {
 type BisectStep struct {
 	SHA       string    `json:"sha"`
 	Subject   string    `json:"subject"`
-	Why       string    `json:"why"` // good end, bad end, halving, parent of the culprit
+	Why       string    `json:"why"` // good end, bad end, search, verification
 	Runs      int       `json:"runs"`
 	Fails     int       `json:"fails"`
 	Outcome   string    `json:"outcome"` // good, bad, skip

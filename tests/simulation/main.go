@@ -14,6 +14,23 @@ import (
 	"github.com/kernel-bisect/kbisect/internal/simulate"
 )
 
+// head is what stands above the table, with the number of trials, the seed and
+// the price of a build.
+const head = `# The search in simulated worlds
+
+Made by ` + "`make simulate`" + `: the engine of ` + "`orchestrator bisect`" + ` in %d ranges of each world, seed %d, which was not
+used for tuning. It is told nothing about the rates and asked for 99 %% confidence. False failures are 1 %% unless
+the line says otherwise, a build costs %d runs, both ends are built beforehand, and the culprit may be any commit.
+*Wrong* is another commit named, or a set without the culprit; *set* is one with it; the rest is inconclusive.
+The last column is the goal of the world: rightness, builds, cost against the 10-runs rule of syzkaller and against
+git bisect, and in every world that of the answers stated with 95 %% or more at least 94 %% are right.
+
+Worlds in which the rate varies along the range: *spread* draws each commit's rate from .2 to .8; *drift* falls from .6
+at the bad end to .2 at the culprit; *drop* is .8 on the newest tenth and .25 below; in *bimodal* half of the commits fail
+with .7 and half with .15; *decay* falls from .9 to .056, near the false failures, where a set is the right answer.
+
+`
+
 // row is one world and what the search must reach in it.
 type row struct {
 	name   string
@@ -98,9 +115,10 @@ const statedRight = 0.94
 
 func main() {
 	trials := flag.Int("trials", 500, "searches in each world")
-	seed := flag.Uint64("seed", 20261123, "not one that the engine was tuned with")
+	seed := flag.Uint64("seed", 4242, "not one that the engine was tuned with")
 	only := flag.String("only", "", "worlds whose names contain this")
 	flag.Parse()
+	fmt.Printf(head, *trials, *seed, bisect.DefaultPrice)
 	fmt.Printf("| world | right %% | wrong %% | set %% | stated ≥ 95 %%, right %% | runs | builds, beyond log2 n | cost | p95 | wall | goal |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|\n")
 	missed := 0
 	for _, r := range rows() {
