@@ -37,7 +37,7 @@ func jobsOf(t *testing.T, few int) int {
 }
 
 func bisectFlaky() []string {
-	return []string{"bisect", "--repo", seriesRepo, "--good", "base", "--bad", "series", "--script", flaky, "--fresh"}
+	return []string{"bisect", "--repo", seriesRepo, "--good", "base", "--bad", "series", "--script", flaky, "--fresh", "--no-confirm"}
 }
 
 func checkPlanted(t *testing.T, res kernel.BisectResult) {
