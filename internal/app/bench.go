@@ -130,34 +130,11 @@ func (o *options) newBench(ctx context.Context, ws *workspace, id string, req re
 
 // addBuilder wires the build of commits.
 func (b *bench) addBuilder(ctx context.Context, o *options) error {
-	if len(b.profile.Fragments) == 0 {
-		return usagef("profile %s is for ready kernels (check --kernel); to build use another, see `orchestrator list profiles`", b.profile.Name)
-	}
-	if !b.req.NoSandbox {
-		if err := kbuild.CheckSandbox(ctx); err != nil {
-			return fmt.Errorf("the build sandbox does not work here: %w; install bubblewrap and allow user namespaces, or pass --no-sandbox for sources you trust", err)
-		}
-	}
-	frags, err := fragments(b.profile, b.req.Kconfig)
+	builder, err := b.builder(ctx, o)
 	if err != nil {
 		return err
 	}
-	cache, err := imagecache.Open(filepath.Join(b.ws.cache, "kernels"))
-	if err != nil {
-		return err
-	}
-	dir := filepath.Join(b.ws.cache, "slots", b.repo.ID())
-	b.slot = b.repo.Worktree(filepath.Join(dir, "src"))
-	objects := filepath.Join(dir, "obj-"+b.profile.Name)
-	if b.req.NoSandbox {
-		// Its compiler commands have other paths: it would invalidate every
-		// object of the sandboxed tree.
-		objects += "-unsandboxed"
-	}
-	builder := &kbuild.Builder{
-		Owner: b.ws.data, Source: b.slot, Objects: objects, Cache: cache,
-		Fragments: frags, Jobs: o.jobs, Timeout: buildTimeout, Sandbox: !b.req.NoSandbox, Log: b.log, Progress: b.bar.building,
-	}
+	builder.Progress = b.bar.building
 	b.lab.Build, b.lab.BuildClean = builder.Build, builder.BuildClean
 	b.lab.Revert = func(ctx context.Context, culprit, head kernel.Commit) (kernel.Commit, string, error) {
 		c, err := b.repo.Revert(ctx, culprit.SHA, head.SHA)
@@ -168,6 +145,38 @@ func (b *bench) addBuilder(ctx context.Context, o *options) error {
 		return c, "", err
 	}
 	return nil
+}
+
+// builder makes the builder of the bench's profile.
+func (b *bench) builder(ctx context.Context, o *options) (*kbuild.Builder, error) {
+	if len(b.profile.Fragments) == 0 {
+		return nil, usagef("profile %s is for ready kernels (check --kernel); to build use another, see `orchestrator list profiles`", b.profile.Name)
+	}
+	if !b.req.NoSandbox {
+		if err := kbuild.CheckSandbox(ctx); err != nil {
+			return nil, fmt.Errorf("the build sandbox does not work here: %w; install bubblewrap and allow user namespaces, or pass --no-sandbox for sources you trust", err)
+		}
+	}
+	frags, err := fragments(b.profile, b.req.Kconfig)
+	if err != nil {
+		return nil, err
+	}
+	cache, err := imagecache.Open(filepath.Join(b.ws.cache, "kernels"))
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(b.ws.cache, "slots", b.repo.ID())
+	b.slot = b.repo.Worktree(filepath.Join(dir, "src"))
+	objects := filepath.Join(dir, "obj-"+b.profile.Name)
+	if b.req.NoSandbox {
+		// Its compiler commands have other paths: it would invalidate every
+		// object of the sandboxed tree.
+		objects += "-unsandboxed"
+	}
+	return &kbuild.Builder{
+		Owner: b.ws.data, Source: b.slot, Objects: objects, Cache: cache,
+		Fragments: frags, Jobs: o.jobs, Timeout: buildTimeout, Sandbox: !b.req.NoSandbox, Log: b.log,
+	}, nil
 }
 
 // close ends the progress line.

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -25,6 +26,10 @@ type searchRequest struct {
 	MaxTime       time.Duration `json:"max_time,omitempty"`
 	MaxIterations int           `json:"max_iterations,omitempty"`
 	NoConfirm     bool          `json:"no_confirm,omitempty"`
+	// Built are the commits of the range whose kernels were kept when the job
+	// began. They are recorded so that a resumed search takes the same way,
+	// whatever it has built by then.
+	Built []string `json:"built,omitempty"`
 }
 
 func (r *searchRequest) register(f *pflag.FlagSet) {
@@ -92,3 +97,41 @@ func (r *searchRequest) prior(ctx context.Context, repo *gitrepo.Repo, all reque
 
 // isPath tells a path from the name of a function: names have no slash or dot.
 func isPath(s string) bool { return strings.ContainsAny(s, "/.") }
+
+// built finds the commits of a request's range whose kernels are kept.
+func (o *options) built(ctx context.Context, ws *workspace, repo *gitrepo.Repo, req request) ([]string, error) {
+	b := &bench{ws: ws, req: req, repo: repo, log: o.logger()}
+	var err error
+	if b.profile, err = profileOf(req.Profile); err != nil {
+		return nil, err
+	}
+	builder, err := b.builder(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	var built []string
+	var failed error
+	err = repo.Trees(ctx, req.Base, req.Head, func(sha, tree string) {
+		has, err := builder.Has(ctx, kernel.Commit{SHA: sha, Tree: tree})
+		if has {
+			built = append(built, sha)
+		}
+		failed = errors.Join(failed, err)
+	})
+	return built, errors.Join(err, failed)
+}
+
+// free are the positions of the candidates that were built.
+func (r *searchRequest) free(commits []kernel.Commit) []int {
+	built := map[string]bool{}
+	for _, sha := range r.Built {
+		built[sha] = true
+	}
+	var out []int
+	for i, c := range commits {
+		if built[c.SHA] {
+			out = append(out, i)
+		}
+	}
+	return out
+}

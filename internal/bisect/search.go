@@ -46,13 +46,15 @@ type Options struct {
 	// Prior weighs the commits, nil for all alike. Ratios to the mean beyond
 	// maxWeight are cut: a wrong prior must not cost rightness.
 	Prior []float64
-	// Price is what testing a commit for the first time costs, in runs; nil for
-	// DefaultPrice. It may change as builds are seen.
-	Price func(commit int) float64
+	// Price is what the build of a commit costs, in runs; 0 for DefaultPrice.
+	Price float64
+	// Free are commits whose kernels are there already: they cost nothing but
+	// their runs.
+	Free []int
 	// MaxIterations bounds the amplification of a low failure rate; below 2 there is none.
 	MaxIterations int
 	MaxRuns       int // 0 for a bound that grows with the range
-	MaxBuilds     int // commits tested besides the ends; 0 for a bound that grows with the range
+	MaxBuilds     int // commits tested besides the ends and those that are free; 0 for a bound that grows with the range
 }
 
 // DefaultPrice of a build, in runs: a clean kernel build takes as long as sixty
@@ -85,6 +87,7 @@ type Search struct {
 	shape *history.Shape
 	opt   Options
 	prior []float64
+	free  map[int]bool
 
 	post       *posterior
 	zones      zones
@@ -115,7 +118,13 @@ func New(s *history.Shape, opt Options) *Search {
 	if opt.MaxRuns == 0 {
 		opt.MaxRuns = 120*log2 + 100
 	}
-	x := &Search{shape: s, opt: opt, prior: clamped(opt.Prior)}
+	if opt.Price == 0 {
+		opt.Price = DefaultPrice
+	}
+	x := &Search{shape: s, opt: opt, prior: clamped(opt.Prior), free: map[int]bool{}}
+	for _, i := range opt.Free {
+		x.free[i] = true
+	}
 	x.reset()
 	return x
 }
@@ -165,7 +174,7 @@ func (s *Search) Observe(o Observation) {
 	s.log = append(s.log, o)
 	s.decided = false
 	fresh := s.post.tally(o.Commit) == nil && !s.zones.skipped[o.Commit] && o.Commit != s.failing() && o.Commit != s.passing()
-	if fresh {
+	if fresh && !s.free[o.Commit] {
 		s.builds++
 	}
 	if o.Untestable {
@@ -364,7 +373,7 @@ func (s *Search) choose() (commit int, bits float64) {
 			best, commit = v, t.commit
 		}
 	}
-	if i, v, ok := s.newCommit(best); ok && v*s.patience() > best {
+	if i, v, ok := s.newCommit(best); ok && v > best {
 		best, commit = v, i
 	}
 	return commit, best
@@ -391,11 +400,11 @@ func (s *Search) deterministic() bool {
 // newCommit is the untested commit that is worth most, if any is worth more
 // than least.
 func (s *Search) newCommit(least float64) (int, float64, bool) {
-	if s.builds >= s.opt.MaxBuilds {
+	if s.builds >= s.opt.MaxBuilds && len(s.free) == 0 {
 		return 0, 0, false
 	}
-	price := s.price(0)
-	if least > 1/(price+1) && s.opt.Price == nil { // a test gives one bit at most
+	price := s.opt.Price
+	if least > 1/(price+1) && len(s.free) == 0 { // a test gives one bit at most
 		return 0, 0, false
 	}
 	model, q := s.post.rates()
@@ -415,18 +424,18 @@ func (s *Search) newCommit(least float64) (int, float64, bool) {
 	if s.opt.Fix {
 		target = certain - want
 	}
-	usable := func(i int) bool { return s.post.tally(i) == nil && !s.zones.skipped[i] }
+	spent := s.builds >= s.opt.MaxBuilds
+	usable := func(i int) bool {
+		return s.post.tally(i) == nil && !s.zones.skipped[i] && (!spent || s.free[i])
+	}
+	patience := s.patience()
 	value := func(i int, upto float64) float64 {
-		return s.zones.testable(i) * t.worth(bad(upto), s.price(i))
+		if s.free[i] {
+			return t.worth(bad(upto), 0)
+		}
+		return patience * s.zones.testable(i) * t.worth(bad(upto), price)
 	}
-	return s.post.part.best(s.post.prob, target, s.zones.exits(), usable, value)
-}
-
-func (s *Search) price(commit int) float64 {
-	if s.opt.Price == nil {
-		return DefaultPrice
-	}
-	return s.opt.Price(commit)
+	return s.post.part.best(s.post.prob, target, append(s.zones.exits(), s.opt.Free...), usable, value)
 }
 
 // several spreads k probes: the best one, and what is worth most if that were

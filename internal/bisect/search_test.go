@@ -310,6 +310,31 @@ func TestSeveralProbes(t *testing.T) {
 	}
 }
 
+// Kernels that are there are tested before others are built, where they tell as
+// much for their price, and count as no builds.
+func TestFreeCommits(t *testing.T) {
+	free := []int{100, 300, 480, 640, 900}
+	s := New(row(1000), Options{Free: free})
+	r, _, built := search(t, s, world{bad: from(700), r: 1, rng: rng()})
+	if r.Status != kernel.Found || r.Culprit != 700 {
+		t.Fatalf("%+v", r)
+	}
+	for _, want := range []int{640, 900} { // they bound the culprit
+		if !slices.Contains(built, want) {
+			t.Errorf("%d was free and is not among %v", want, built)
+		}
+	}
+	if s.builds > 9 { // log2 of the 260 between them, and one
+		t.Errorf("%d builds (%v)", s.builds, built)
+	}
+	// They may be tested when the builds are spent.
+	s = New(row(1000), Options{Free: free, MaxBuilds: 1})
+	r, _, _ = search(t, s, world{bad: from(700), r: 1, rng: rng()})
+	if r.Status != kernel.Set || len(r.Candidates) > 260 || !slices.Contains(positions(r), 700) {
+		t.Errorf("%s: %d candidates", r.Status, len(r.Candidates))
+	}
+}
+
 func TestDoubt(t *testing.T) {
 	s := New(row(64), Options{})
 	search(t, s, world{bad: from(40), r: 1, rng: rng()})

@@ -125,17 +125,6 @@ func (r *Repo) checkPaths(ctx context.Context, older, newer string, o RangeOptio
 	return nil
 }
 
-// Touching returns the commits of a range which change a file under one of the
-// paths. A merge changes nothing of its own.
-func (r *Repo) Touching(ctx context.Context, older, newer string, paths []string) (map[string]bool, error) {
-	out := map[string]bool{}
-	if len(paths) == 0 {
-		return out, nil
-	}
-	add := func(sha string) { out[sha] = true }
-	return out, r.revList(ctx, older, newer, paths, add, "--full-history", "--no-merges")
-}
-
 // revList calls each with every line of git rev-list for a range.
 func (r *Repo) revList(ctx context.Context, older, newer string, paths []string, each func(line string), args ...string) error {
 	args = append([]string{"rev-list"}, args...)
@@ -227,4 +216,13 @@ func (r *Repo) Changes(ctx context.Context, older, newer string, each func(histo
 		flush()
 	}
 	return err
+}
+
+// Trees calls each with every commit of a range and its tree.
+func (r *Repo) Trees(ctx context.Context, older, newer string, each func(sha, tree string)) error {
+	return r.gitLines(ctx, '\n', func(line string) {
+		if sha, tree, ok := strings.Cut(line, " "); ok {
+			each(sha, tree)
+		}
+	}, "log", "--format=%H %T", newer, "^"+older)
 }

@@ -2,7 +2,6 @@ package gitrepo
 
 import (
 	"errors"
-	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -145,29 +144,21 @@ func TestCandidatesOfNoSuchPath(t *testing.T) {
 	}
 }
 
-func TestTouching(t *testing.T) {
+func TestTrees(t *testing.T) {
 	u := newUser(t)
 	id := merges(u)
 	r := u.open()
-	for _, c := range []struct {
-		paths []string
-		want  string
-	}{
-		{[]string{"mm"}, "lost1 main1 side1"},
-		{[]string{"mm/c", "fs"}, "fs1 head lost1 side2"},
-		{[]string{"nothing"}, ""},
-		{nil, ""},
-	} {
-		got, err := r.Touching(t.Context(), id["base"], id["head"], c.paths)
-		if err != nil {
-			t.Fatal(err)
-		}
-		want := map[string]bool{}
-		for n := range strings.FieldsSeq(c.want) {
-			want[id[n]] = true
-		}
-		if !maps.Equal(got, want) {
-			t.Errorf("%q: %v, want %s", c.paths, slices.Collect(maps.Keys(got)), c.want)
+	got := map[string]string{}
+	if err := r.Trees(t.Context(), id["base"], id["head"], func(sha, tree string) { got[sha] = tree }); err != nil {
+		t.Fatal(err)
+	}
+	commits, err := r.Range(t.Context(), id["base"], id["head"])
+	if err != nil || len(got) != len(commits) {
+		t.Fatalf("%d trees of %d commits, %v", len(got), len(commits), err)
+	}
+	for _, c := range commits {
+		if got[c.SHA] != c.Tree {
+			t.Errorf("%s: tree %q, want %s", c.Short(), got[c.SHA], c.Tree)
 		}
 	}
 }

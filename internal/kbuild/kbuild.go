@@ -83,6 +83,17 @@ func (b *Builder) Build(ctx context.Context, c kernel.Commit) (kernel.Build, err
 	return b.build(ctx, c, key, false)
 }
 
+// Has says whether the kernel of c is kept, so that Build costs nothing. Of c
+// only the tree counts.
+func (b *Builder) Has(ctx context.Context, c kernel.Commit) (bool, error) {
+	key, err := b.key(ctx, c)
+	if err != nil {
+		return false, err
+	}
+	old, ok, err := b.Cache.Get(key)
+	return ok && old.Status == kernel.BuildOK, err
+}
+
 // BuildClean is Build from an empty object tree, for what is to be published:
 // objects of other commits cannot have got into it. It is kept apart from what
 // Build makes.

@@ -58,6 +58,26 @@ func TestBuild(t *testing.T) {
 	})
 }
 
+func TestHas(t *testing.T) {
+	b, src := builder(t, false, goodBuild)
+	if has, err := b.Has(t.Context(), src.commit()); has || err != nil {
+		t.Errorf("before the build: %v, %v", has, err)
+	}
+	build(t, b, src)
+	if has, err := b.Has(t.Context(), kernel.Commit{Tree: src.commit().Tree}); !has || err != nil {
+		t.Errorf("after it: %v, %v", has, err)
+	}
+	src.write("another", "file")
+	if has, _ := b.Has(t.Context(), src.commit()); has {
+		t.Error("another tree is said to be there")
+	}
+	bad, src := builder(t, false, "exit 1\n")
+	build(t, bad, src)
+	if has, _ := bad.Has(t.Context(), src.commit()); has {
+		t.Error("a failed build is said to be a kernel")
+	}
+}
+
 // What an earlier commit left in the object tree gets into a kernel when make
 // does not see that it is stale; not into a clean one.
 func TestBuildClean(t *testing.T) {

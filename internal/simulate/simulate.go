@@ -77,10 +77,7 @@ func generator(seed, stream uint64) *rand.Rand {
 }
 
 func trial(w *world) outcome {
-	opt := bisect.Options{Confidence: w.Confidence, Prior: w.hot}
-	if w.BuildPrice != bisect.DefaultPrice {
-		opt.Price = func(int) float64 { return w.BuildPrice }
-	}
+	opt := bisect.Options{Confidence: w.Confidence, Prior: w.hot, Price: w.BuildPrice}
 	if w.Iteration > 0 {
 		opt.MaxIterations = 32
 	}
