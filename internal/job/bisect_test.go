@@ -1,10 +1,12 @@
 package job
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kernel-bisect/kbisect/internal/bisect"
 	"github.com/kernel-bisect/kbisect/internal/history"
@@ -20,7 +22,7 @@ func search(t *testing.T, w *world, l *Lab) (kernel.BisectResult, error) {
 	}
 	var res kernel.BisectResult
 	updates := 0
-	err = l.Bisect(t.Context(), Range{Good: w.commits[0], Graph: g}, bisect.New(&g.Shape, bisect.Options{Confidence: 0.99}), program("a"), &res, func() { updates++ })
+	err = l.Bisect(t.Context(), Range{Good: w.commits[0], Graph: g}, bisect.New(&g.Shape, bisect.Options{}), program("a"), &res, func() { updates++ })
 	if updates < len(res.Steps) {
 		t.Errorf("%d updates for %d steps", updates, len(res.Steps))
 	}
@@ -211,5 +213,77 @@ func TestIdenticalImagesInABisection(t *testing.T) {
 	}
 	if pooled == 0 || res.Runs != w.runs+pooled || len(w.record.runs) != w.runs {
 		t.Errorf("%d runs in the result, %d made, %d recorded, %d to be shared", res.Runs, w.runs, len(w.record.runs), pooled)
+	}
+}
+
+// searchOver bisects with a range and options of the test's own.
+func searchOver(t *testing.T, w *world, r Range, o bisect.Options) kernel.BisectResult {
+	t.Helper()
+	g, err := history.New(w.commits[1:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Good, r.Graph = w.commits[0], g
+	var res kernel.BisectResult
+	if err := w.lab("job").Bisect(t.Context(), r, bisect.New(&g.Shape, o), program("a"), &res, func() {}); err != nil {
+		t.Fatal(err)
+	}
+	return res
+}
+
+// Any failure counts where that was asked for: commit 3 fails in another way.
+func TestAnyFailure(t *testing.T) {
+	w := newWorld(t, 8)
+	w.badFrom(4, "a", "f")
+	w.script["3 a"] = "o"
+	if res := searchOver(t, w, Range{AnyFailure: true}, bisect.Options{}); answer(res) != "found 3" || len(res.Skipped) > 0 {
+		t.Errorf("%s, skipped %v", answer(res), res.Skipped)
+	}
+}
+
+func TestFixIsFound(t *testing.T) {
+	w := newWorld(t, 12)
+	for i := range 7 {
+		w.script[fmt.Sprintf("%d a", i)] = "f"
+	}
+	res := searchOver(t, w, Range{}, bisect.Options{Fix: true})
+	if answer(res) != "found 7" || res.Doubt != "" {
+		t.Errorf("%s, doubt %q", answer(res), res.Doubt)
+	}
+}
+
+// When the time is over the search ends with what it has, and says so.
+func TestTimeIsOver(t *testing.T) {
+	w := newWorld(t, 8)
+	w.badFrom(4, "a", "f")
+	res := searchOver(t, w, Range{Until: time.Now().Add(-time.Second)}, bisect.Options{})
+	if res.Status != kernel.NoConclusion || !strings.Contains(res.Reason, "time") || w.runs != 0 {
+		t.Errorf("%s (%s) after %d runs", res.Status, res.Reason, w.runs)
+	}
+}
+
+// The details of a commit are asked for once, when it is met.
+func TestDetails(t *testing.T) {
+	w := newWorld(t, 64)
+	w.badFrom(40, "a", "f")
+	asked := map[string]int{}
+	res := searchOver(t, w, Range{Details: func(_ context.Context, c kernel.Commit) (kernel.Commit, error) {
+		asked[c.SHA]++
+		c.Subject = "details of " + c.SHA
+		return c, nil
+	}}, bisect.Options{})
+	if res.Culprit == nil || res.Culprit.Subject != "details of "+sha(40) || len(asked) > 12 || len(asked) == 0 {
+		t.Errorf("%+v, %d asked for", res.Culprit, len(asked))
+	}
+	for c, n := range asked {
+		if n > 1 {
+			t.Errorf("%s was asked for %d times", c, n)
+		}
+	}
+	if len(res.Steps) == 0 || len(res.Steps[0].Posterior) == 0 || res.Steps[0].Bin == 0 || res.Release == "" || res.Iterations != 1 {
+		t.Errorf("%+v", res)
+	}
+	if !strings.Contains(res.Doubt, kernel.Abbrev(sha(39))) {
+		t.Errorf("doubt %q", res.Doubt)
 	}
 }

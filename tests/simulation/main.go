@@ -114,7 +114,7 @@ func rows() []row {
 const statedRight = 0.94
 
 func main() {
-	trials := flag.Int("trials", 500, "searches in each world")
+	trials := flag.Int("trials", 300, "searches in each world")
 	seed := flag.Uint64("seed", 4242, "not one that the engine was tuned with")
 	only := flag.String("only", "", "worlds whose names contain this")
 	flag.Parse()
