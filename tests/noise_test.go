@@ -60,7 +60,7 @@ func checkPlanted(t *testing.T, res kernel.BisectResult) {
 // A failure that shows in 30 % of the runs, and goes round the commit that does
 // not compile, is found every time.
 func TestFlakyBisect(t *testing.T) {
-	for range jobsOf(t, 2) {
+	for range jobsOf(t, 1) {
 		checkPlanted(t, decode[kernel.BisectResult](t, 0, bisectFlaky()...))
 	}
 }
@@ -68,7 +68,7 @@ func TestFlakyBisect(t *testing.T) {
 // kill -9 at any moment, over and over: no run is lost, none is counted twice, and
 // the answer is the same.
 func TestKillAnywhere(t *testing.T) {
-	kills := 2 * jobsOf(t, 3)
+	kills := 2 * jobsOf(t, 1)
 	id, had := "", 0
 	finish := func() {
 		if id != "" {

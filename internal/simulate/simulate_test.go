@@ -38,7 +38,7 @@ func TestSearchInWorlds(t *testing.T) {
 			t.Parallel()
 			w := plain(64)
 			c.change(&w)
-			r, err := Run(w, 30, 11)
+			r, err := Run(w, 20, 11)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"flag"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -69,15 +70,16 @@ func said(found []Finding) string {
 	return strings.Join(out, ", ")
 }
 
-// A thousand series of ten commits, with 26 tests, for each world. In the
-// comments: the right answers, the wrong ones (the rest has none), and the mean
+// simulated is how many series TestSimulatedSeries makes of each world: 1000 for
+// the figures in its comments and in README.md, which take a minute.
+var simulated = flag.Int("simulated", 200, "series of each simulated world")
+
+// Series of ten commits, with 26 tests. In the comments, of a thousand in each
+// world: the right answers, the wrong ones (the rest has none), and the mean
 // number of runs on the eleven kernels together.
 func TestSimulatedSeries(t *testing.T) {
 	const commits, tests = 10, 26
-	trials := 1000
-	if testing.Short() {
-		trials = 100
-	}
+	trials := *simulated
 	flat := slices.Repeat([]float64{1}, commits+1)
 	// change makes the rate r from commit `at` on.
 	change := func(before float64, then ...float64) []float64 {
