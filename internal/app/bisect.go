@@ -122,7 +122,7 @@ func (o *options) startBisect(ctx context.Context, req request, goodRev, badRev 
 		return err
 	}
 	req.Base, req.Head = ends[0].SHA, ends[1].SHA
-	if req.Search.Built, err = o.built(ctx, ws, repo, req); err != nil {
+	if err := o.predict(ctx, ws, repo, &req); err != nil {
 		return err
 	}
 	id, err := ws.newJob(ctx, req)
@@ -202,7 +202,7 @@ func (o *options) runBisect(ctx context.Context, ws *workspace, id string, req r
 		res.Good, res.Bad = newer, older
 	}
 	search := bisect.New(&graph.Shape, bisect.Options{
-		Confidence: how.Confidence, Fix: how.FindFix, Prior: prior, Free: how.free(commits),
+		Confidence: how.Confidence, Fix: how.FindFix, Prior: prior, Free: how.free(commits), Price: how.Price,
 		MaxIterations: how.MaxIterations, MaxRuns: how.MaxRuns, MaxBuilds: how.MaxBuilds,
 	})
 	over := job.Range{Good: older, Graph: graph, AnyFailure: how.AnyFailure,

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,6 +31,9 @@ type searchRequest struct {
 	// began. They are recorded so that a resumed search takes the same way,
 	// whatever it has built by then.
 	Built []string `json:"built,omitempty"`
+	// Price of a build in runs, as the builds of the range and the latest runs
+	// have it; 0 where there were too few.
+	Price float64 `json:"price,omitempty"`
 }
 
 func (r *searchRequest) register(f *pflag.FlagSet) {
@@ -98,27 +102,51 @@ func (r *searchRequest) prior(ctx context.Context, repo *gitrepo.Repo, all reque
 // isPath tells a path from the name of a function: names have no slash or dot.
 func isPath(s string) bool { return strings.ContainsAny(s, "/.") }
 
-// built finds the commits of a request's range whose kernels are kept.
-func (o *options) built(ctx context.Context, ws *workspace, repo *gitrepo.Repo, req request) ([]string, error) {
-	b := &bench{ws: ws, req: req, repo: repo, log: o.logger()}
+// predict finds the commits of a request's range whose kernels are kept, and
+// what the build of another may cost.
+func (o *options) predict(ctx context.Context, ws *workspace, repo *gitrepo.Repo, req *request) error {
+	b := &bench{ws: ws, req: *req, repo: repo, log: o.logger()}
 	var err error
 	if b.profile, err = profileOf(req.Profile); err != nil {
-		return nil, err
+		return err
 	}
 	builder, err := b.builder(ctx, o)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var built []string
+	var seconds []float64
 	var failed error
 	err = repo.Trees(ctx, req.Base, req.Head, func(sha, tree string) {
-		has, err := builder.Has(ctx, kernel.Commit{SHA: sha, Tree: tree})
-		if has {
-			built = append(built, sha)
+		k, ok, err := builder.Kept(ctx, kernel.Commit{SHA: sha, Tree: tree})
+		if ok {
+			req.Search.Built = append(req.Search.Built, sha)
+			seconds = append(seconds, k.Seconds)
 		}
 		failed = errors.Join(failed, err)
 	})
-	return built, errors.Join(err, failed)
+	if err := errors.Join(err, failed); err != nil {
+		return err
+	}
+	runs, err := ws.store.RunTimes(ctx, 100)
+	req.Search.Price = price(seconds, runs)
+	return err
+}
+
+// price is the median of builds in medians of runs. The median keeps the first
+// build of a tree, which compiles everything, out of it.
+func price(builds []float64, runs []time.Duration) float64 {
+	const enough = 3
+	if len(builds) < enough || len(runs) < enough {
+		return 0
+	}
+	slices.Sort(builds)
+	slices.Sort(runs)
+	run := runs[len(runs)/2].Seconds()
+	if run <= 0 {
+		return 0
+	}
+	// Bounds that a clock gone wrong cannot pass.
+	return min(max(builds[len(builds)/2]/run, 1), 10_000)
 }
 
 // free are the positions of the candidates that were built.

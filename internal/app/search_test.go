@@ -1,8 +1,10 @@
 package app
 
 import (
+	"math"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 )
@@ -19,6 +21,25 @@ func TestIsPath(t *testing.T) {
 	for s, want := range map[string]bool{"mm/gup.c": true, "mm/": true, "page_try_share_anon_rmap": false, "Makefile.x": true} {
 		if isPath(s) != want {
 			t.Errorf("%q", s)
+		}
+	}
+}
+
+func TestPrice(t *testing.T) {
+	s := time.Second
+	for _, c := range []struct {
+		builds []float64
+		runs   []time.Duration
+		want   float64
+	}{
+		{[]float64{300, 16, 18}, []time.Duration{s / 10, s / 5, s / 10}, 180},
+		{[]float64{300, 16}, []time.Duration{s, s, s}, 0},
+		{[]float64{300, 16, 17}, []time.Duration{s}, 0},
+		{[]float64{0.1, 0.1, 0.1}, []time.Duration{s, s, s}, 1},
+		{[]float64{10, 10, 10}, []time.Duration{0, 0, 0}, 0},
+	} {
+		if got := price(c.builds, c.runs); math.Abs(got-c.want) > 1e-9 {
+			t.Errorf("%v, %v: %g, want %g", c.builds, c.runs, got, c.want)
 		}
 	}
 }

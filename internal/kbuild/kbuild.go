@@ -83,15 +83,15 @@ func (b *Builder) Build(ctx context.Context, c kernel.Commit) (kernel.Build, err
 	return b.build(ctx, c, key, false)
 }
 
-// Has says whether the kernel of c is kept, so that Build costs nothing. Of c
-// only the tree counts.
-func (b *Builder) Has(ctx context.Context, c kernel.Commit) (bool, error) {
+// Kept returns the kernel of c if it is kept, so that Build costs nothing: with
+// the seconds that it took when it was built. Of c only the tree counts.
+func (b *Builder) Kept(ctx context.Context, c kernel.Commit) (kernel.Build, bool, error) {
 	key, err := b.key(ctx, c)
 	if err != nil {
-		return false, err
+		return kernel.Build{}, false, err
 	}
 	old, ok, err := b.Cache.Get(key)
-	return ok && old.Status == kernel.BuildOK, err
+	return old, ok && old.Status == kernel.BuildOK, err
 }
 
 // BuildClean is Build from an empty object tree, for what is to be published:

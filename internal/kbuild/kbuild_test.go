@@ -58,22 +58,22 @@ func TestBuild(t *testing.T) {
 	})
 }
 
-func TestHas(t *testing.T) {
+func TestKept(t *testing.T) {
 	b, src := builder(t, false, goodBuild)
-	if has, err := b.Has(t.Context(), src.commit()); has || err != nil {
+	if _, has, err := b.Kept(t.Context(), src.commit()); has || err != nil {
 		t.Errorf("before the build: %v, %v", has, err)
 	}
 	build(t, b, src)
-	if has, err := b.Has(t.Context(), kernel.Commit{Tree: src.commit().Tree}); !has || err != nil {
-		t.Errorf("after it: %v, %v", has, err)
+	if k, has, err := b.Kept(t.Context(), kernel.Commit{Tree: src.commit().Tree}); !has || err != nil || k.Seconds <= 0 {
+		t.Errorf("after it: %v, %v, %g s", has, err, k.Seconds)
 	}
 	src.write("another", "file")
-	if has, _ := b.Has(t.Context(), src.commit()); has {
+	if _, has, _ := b.Kept(t.Context(), src.commit()); has {
 		t.Error("another tree is said to be there")
 	}
 	bad, src := builder(t, false, "exit 1\n")
 	build(t, bad, src)
-	if has, _ := bad.Has(t.Context(), src.commit()); has {
+	if _, has, _ := bad.Kept(t.Context(), src.commit()); has {
 		t.Error("a failed build is said to be a kernel")
 	}
 }

@@ -214,6 +214,29 @@ func (s *Store) Runs(ctx context.Context, cell, job string) ([]kernel.Run, error
 	return runs, rows.Err()
 }
 
+// RunTimes are the durations of the latest runs, at most n: what a run costs on
+// this host.
+func (s *Store) RunTimes(ctx context.Context, n int) ([]time.Duration, error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT run FROM runs ORDER BY id DESC LIMIT ?`, n)
+	if err != nil {
+		return nil, fmt.Errorf("read runs: %w", err)
+	}
+	defer rows.Close()
+	var times []time.Duration
+	for rows.Next() {
+		var text string
+		var r kernel.Run
+		if err := rows.Scan(&text); err != nil {
+			return nil, fmt.Errorf("read runs: %w", err)
+		}
+		if err := json.Unmarshal([]byte(text), &r); err != nil {
+			return nil, fmt.Errorf("read runs: %w", err)
+		}
+		times = append(times, r.Duration)
+	}
+	return times, rows.Err()
+}
+
 func (s *Store) decode(text string, output, console []byte) (kernel.Run, error) {
 	var r kernel.Run
 	if err := json.Unmarshal([]byte(text), &r); err != nil {

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -115,6 +116,19 @@ func TestJobs(t *testing.T) {
 		if got != want {
 			t.Errorf("the newest %d: %s, want %s", n, got, want)
 		}
+	}
+}
+
+func TestRunTimes(t *testing.T) {
+	s := withJob(t)
+	if times, err := s.RunTimes(t.Context(), 3); err != nil || len(times) != 0 {
+		t.Errorf("%v, %v", times, err)
+	}
+	for i := range 5 {
+		ok(t, s.AppendRun(t.Context(), "j", "cell", kernel.Run{Outcome: kernel.Pass, Duration: time.Duration(i)}))
+	}
+	if times, err := s.RunTimes(t.Context(), 3); err != nil || !slices.Equal(times, []time.Duration{4, 3, 2}) {
+		t.Errorf("%v, %v", times, err)
 	}
 }
 
