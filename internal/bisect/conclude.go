@@ -61,11 +61,14 @@ func (s *Search) conclude() bool {
 	}
 	r := s.defensible(kernel.Set, "")
 	r.Confidence = min(p.prob[k], p.flat[k])
-	if c.size == 1 {
-		r.Status, r.Culprit = kernel.Found, p.part.members(k)[0]
-		r.Reason = s.counts(r.Culprit)
-	} else {
+	first := p.part.members(k)[0]
+	switch {
+	case c.size > 1:
 		r.Reason = fmt.Sprintf("no testable commit is left between the last good and the first bad: one of %d commits", c.size)
+	case s.zones.skipped[first]:
+		r.Reason = "the one commit that is left cannot be tested itself"
+	default:
+		r.Status, r.Culprit, r.Reason = kernel.Found, first, s.counts(first)
 	}
 	s.end(r)
 	return true
@@ -132,6 +135,9 @@ func (s *Search) verify(k int) bool {
 	}
 	needed := s.verifyRuns()
 	for _, i := range s.nextTo(k, false) {
+		if s.zones.skipped[i] { // since it was first run: what was seen is all there will be
+			continue
+		}
 		if t := p.tally(i); t == nil || t.runs() < needed {
 			s.ask(i, WhyVerify)
 			return true
@@ -182,8 +188,15 @@ func (s *Search) nextTo(k int, bad bool) []int {
 	return s.beneath(k)
 }
 
-// above are the oldest tested commits that contain the whole class.
+// above are the oldest tested commits that contain the whole class. A commit
+// alone in its class is asked itself, also if merges tell it from all others
+// without a run of its own.
 func (s *Search) above(k int) []int {
+	if s.post.part.classes()[k].size == 1 {
+		if m := s.post.part.members(k); !s.zones.skipped[m[0]] {
+			return m
+		}
+	}
 	in := s.post.part.classes()[k].in
 	best := -1
 	for j, t := range s.post.tests {

@@ -289,6 +289,65 @@ func TestUndo(t *testing.T) {
 	}
 }
 
+// A commit that cannot be tested any more is not asked for its verification
+// runs for ever.
+func TestVerificationOfTheUntestableEnds(t *testing.T) {
+	s := New(row(64), Options{})
+	for seen := 0; ; {
+		ps := s.Next(1)
+		if len(ps) == 0 {
+			break
+		}
+		if len(s.log) > 200 {
+			t.Fatal("the search does not end")
+		}
+		i := ps[0].Commit
+		if i == 39 {
+			seen++
+		}
+		s.Observe(Observation{Commit: i, Failed: i >= 40, Untestable: i == 39 && seen > 1})
+	}
+	if r := s.Result(); r.Status != kernel.Found || r.Culprit != 40 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// Where two branches that fail tell the commit below them from all others, it is
+// run itself before it is named, and not named if it cannot be.
+func TestCulpritIsRunItself(t *testing.T) {
+	for _, untestable := range []bool{false, true} {
+		for _, fix := range []bool{false, true} {
+			var shape history.Shape
+			for _, parents := range [][]int{{}, {0}, {0}, {1, 2}} {
+				shape.Add(parents...)
+			}
+			s := New(&shape, Options{Fix: fix})
+			for _, i := range []int{3, GoodEnd, 1, 2} { // 0 is below all of them
+				for range 20 {
+					s.Observe(Observation{Commit: i, Failed: (i >= 0) != fix})
+				}
+			}
+			asked := false
+			for range 100 {
+				ps := s.Next(1)
+				if len(ps) == 0 {
+					break
+				}
+				i := ps[0].Commit
+				asked = asked || i == 0
+				s.Observe(Observation{Commit: i, Failed: (i >= 0) != fix, Untestable: i == 0 && untestable})
+			}
+			want := kernel.Found
+			if untestable {
+				want = kernel.Set
+			}
+			if r := s.Result(); !asked || r.Status != want || !slices.Equal(positions(r), []int{0}) {
+				t.Errorf("fix %v, untestable %v: asked %v, %+v", fix, untestable, asked, r)
+			}
+		}
+	}
+}
+
 // Several workers get work that differs where that helps.
 func TestSeveralProbes(t *testing.T) {
 	s := New(row(1000), Options{})
