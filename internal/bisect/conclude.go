@@ -57,6 +57,9 @@ func (s *Search) conclude() bool {
 		return true
 	}
 	if s.verify(k) {
+		if reason := s.unaffordable(); reason != "" {
+			s.end(s.defensible(kernel.Set, reason+" before the answer is verified"))
+		}
 		return true
 	}
 	r := s.defensible(kernel.Set, "")
@@ -130,9 +133,6 @@ func (s *Search) separable(k int) bool {
 // have led the search astray.
 func (s *Search) verify(k int) bool {
 	p := s.post
-	if s.runs >= s.opt.MaxRuns {
-		return false
-	}
 	needed := s.verifyRuns()
 	for _, i := range s.nextTo(k, false) {
 		if s.zones.skipped[i] { // since it was first run: what was seen is all there will be
@@ -154,6 +154,20 @@ func (s *Search) verify(k int) bool {
 		}
 	}
 	return false
+}
+
+// unaffordable says which budget the probe that is asked for would exceed.
+func (s *Search) unaffordable() string {
+	i := s.probe.Commit
+	switch fresh := s.post.tally(i) == nil; {
+	case s.runs >= s.opt.MaxRuns:
+		return "the budget of runs is spent"
+	case fresh && len(s.post.tests) >= maxTested:
+		return "too many commits had to be tested"
+	case fresh && !s.free[i] && s.builds >= s.opt.MaxBuilds:
+		return "the budget of builds is spent"
+	}
+	return ""
 }
 
 // passingRuns is how many runs the passing end needs, if class k holds the

@@ -137,8 +137,12 @@ func (s *Search) reset() {
 }
 
 // Stop ends the search with what is known, for a reason of its user's: a time
-// that is over.
-func (s *Search) Stop(reason string) { s.stopped, s.decided = reason, false }
+// that is over. A search that has its answer keeps it.
+func (s *Search) Stop(reason string) {
+	if s.decide(); s.more {
+		s.stopped, s.decided = reason, false
+	}
+}
 
 // clamped cuts weights to maxWeight times the mean of the low ones, and a
 // twentieth of it.

@@ -265,6 +265,36 @@ func TestBudgets(t *testing.T) {
 	}
 }
 
+// No budget makes a search name a commit that it has not verified.
+func TestBudgetsNameNothingUnverified(t *testing.T) {
+	random := rng()
+	for most := 20; most < 80; most++ {
+		for _, opt := range []Options{{MaxRuns: most}, {MaxBuilds: most / 8}} {
+			s := New(row(64), opt)
+			r, runs, _ := search(t, s, world{bad: from(37), r: 0.6, q: 0.01, rng: random})
+			if opt.MaxRuns > 0 && runs > most || opt.MaxBuilds > 0 && s.builds > opt.MaxBuilds {
+				t.Errorf("%+v: %d runs, %d builds", opt, runs, s.builds)
+			}
+			if r.Status != kernel.Found {
+				continue
+			}
+			culprit, below := s.post.tally(r.Culprit), s.post.tally(r.Culprit-1)
+			if culprit.fails < minCulprit || below.runs() < s.verifyRuns() {
+				t.Errorf("%+v: %s", opt, r.Reason)
+			}
+		}
+	}
+}
+
+// A search that has its answer when the time is over keeps it.
+func TestStopAfterTheAnswer(t *testing.T) {
+	s := New(row(64), Options{})
+	search(t, s, world{bad: from(40), r: 1, rng: rng()})
+	if s.Stop("the time is over"); s.Result().Status != kernel.Found {
+		t.Errorf("%+v", s.Result())
+	}
+}
+
 // An observation taken back leaves the search as it was before.
 func TestUndo(t *testing.T) {
 	w := world{bad: from(40), r: 0.6, q: 0.01, rng: rng()}
