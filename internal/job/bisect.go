@@ -71,6 +71,7 @@ type bisection struct {
 	digests  map[string]int   // image digest -> first commit that gave it
 	current  *subject         // the one that may be booted
 	chased   kernel.Signature // the failure that is looked for, from the bad end
+	first    []calibration    // the runs of the first step: which failure is the usual one
 	other    int              // runs in a row that failed in another way
 	since    time.Time        // start of the step under way
 	under    int              // commit of the step under way
@@ -271,6 +272,13 @@ func (b *bisection) judge(step *kernel.BisectStep, c kernel.Commit, p bisect.Pro
 	case r.Outcome.Bad() && b.chased.Kind == "":
 		b.chased, b.res.Signature = r.Signature, r.Signature
 	}
+	if len(b.res.Steps) == 1 && !b.AnyFailure {
+		b.first = append(b.first, calibration{p, r})
+		if r.Outcome.Bad() && !r.Signature.Same(b.chased) && b.seen(r.Signature) > b.seen(b.chased) {
+			b.chase(step, r)
+			return nil
+		}
+	}
 	if r.Outcome.Bad() && !b.AnyFailure && !r.Signature.Same(b.chased) {
 		step.Other++
 		if step.Fails == 0 {
@@ -290,6 +298,46 @@ func (b *bisection) judge(step *kernel.BisectStep, c kernel.Commit, p bisect.Pro
 	}
 	b.search.Observe(bisect.Observation{Commit: p.Commit, Iterations: p.Iterations, Failed: r.Outcome.Bad()})
 	return nil
+}
+
+// calibration is a run of the end that fails, before any other commit has one.
+type calibration struct {
+	probe bisect.Probe
+	run   kernel.Run
+}
+
+// seen counts the failures of the first step with a signature.
+func (b *bisection) seen(s kernel.Signature) int {
+	n := 0
+	for _, c := range b.first {
+		if c.run.Outcome.Bad() && c.run.Signature.Same(s) {
+			n++
+		}
+	}
+	return n
+}
+
+// chase turns to a failure that the end which fails shows more often than the
+// one it showed first: that one may have been false. What was seen is told to
+// the search again in this light.
+func (b *bisection) chase(step *kernel.BisectStep, r kernel.Run) {
+	for b.search.Undo() {
+	}
+	b.chased, b.res.Signature, b.other = r.Signature, r.Signature, 0
+	step.Runs, step.Fails, step.Other = 0, 0, 0
+	step.Signature, step.Console, step.Output = r.Signature, r.Console, r.Output
+	for _, c := range b.first {
+		bad := c.run.Outcome.Bad()
+		if bad && !c.run.Signature.Same(b.chased) {
+			step.Other++
+			continue
+		}
+		step.Runs++
+		if bad {
+			step.Fails++
+		}
+		b.search.Observe(bisect.Observation{Commit: c.probe.Commit, Iterations: c.probe.Iterations, Failed: bad})
+	}
 }
 
 // conclude copies the search's answer into the result.

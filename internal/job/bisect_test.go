@@ -186,6 +186,25 @@ func TestSignatureIsChased(t *testing.T) {
 	}
 }
 
+// The failure that is chased is the usual one of the bad end, not the first.
+func TestUsualSignatureIsChased(t *testing.T) {
+	for name, script := range map[string]string{
+		"always":      "o" + strings.Repeat("f", 300),
+		"every other": "o" + strings.Repeat("pf", 300),
+		"false again": "opofpfpf" + strings.Repeat("pf", 300),
+	} {
+		for _, iterations := range []int{1, 32} {
+			w := newWorld(t, 8)
+			w.badFrom(4, "a", "f")
+			w.script["7 a"] = script
+			res := searchOver(t, w, Range{}, bisect.Options{MaxIterations: iterations})
+			if answer(res) != "found 4" || res.Signature.Title != "missed COW" || res.Steps[0].Other == 0 || res.Steps[0].Signature.Title != "missed COW" {
+				t.Errorf("%s, %d iterations: %s (%s), signature %v, %+v", name, iterations, answer(res), res.Reason, res.Signature, res.Steps[0])
+			}
+		}
+	}
+}
+
 // A commit with the image of another one is said to be identical, and stands on
 // the same runs: the record holds each once.
 func TestIdenticalImagesInABisection(t *testing.T) {
