@@ -280,7 +280,11 @@ func (s *Search) decide() {
 	s.decided = true
 	s.post.update()
 	if s.stopped != "" {
-		s.end(s.defensible(kernel.Set, s.stopped))
+		r := s.defensible(kernel.Set, s.stopped)
+		if t := s.post.tally(s.failing()); t == nil || t.fails == 0 || s.post.tally(s.passing()) == nil {
+			r.Status = kernel.NoConclusion // no failure was seen to come or go
+		}
+		s.end(r)
 		return
 	}
 	if s.checkEnds() {

@@ -286,6 +286,15 @@ func TestBudgetsNameNothingUnverified(t *testing.T) {
 	}
 }
 
+// What is assumed beforehand is no answer: nothing was run.
+func TestStopBeforeTheFirstRun(t *testing.T) {
+	s := New(row(1), Options{Confidence: 0.9})
+	s.Stop("the time is over")
+	if r := s.Result(); r.Status != kernel.NoConclusion {
+		t.Errorf("%+v", r)
+	}
+}
+
 // A search that has its answer when the time is over keeps it.
 func TestStopAfterTheAnswer(t *testing.T) {
 	s := New(row(64), Options{})
