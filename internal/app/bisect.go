@@ -249,7 +249,10 @@ func (o *options) confirm(ctx context.Context, repo *gitrepo.Repo, b *bench, p r
 	if err != nil {
 		return err
 	}
-	parent, err := repo.Commit(ctx, culprit.Parents[0]) // the range has an older end
+	if len(culprit.Parents) == 0 {
+		return nil // a history of its own that was merged: there is nothing to compare with
+	}
+	parent, err := repo.Commit(ctx, culprit.Parents[0])
 	if err != nil {
 		return err
 	}
