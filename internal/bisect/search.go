@@ -5,6 +5,7 @@
 package bisect
 
 import (
+	"fmt"
 	"math"
 
 	"github.com/kernel-bisect/kbisect/internal/history"
@@ -334,6 +335,8 @@ func (s *Search) checkEnds() bool {
 		s.end(Result{Status: kernel.NoConclusion, Reason: "the " + s.nameOf(end) + " cannot be tested"})
 	case t == nil || !calibrated(t):
 		s.ask(end, WhyBadEnd)
+	case t.fails == 0 && s.iterations > 1: // amplified, because it did fail
+		s.end(Result{Status: kernel.NoConclusion, Reason: fmt.Sprintf("the %s fails in runs of its own, and in none of %d runs that repeat the test %d times", s.nameOf(end), t.runs(), s.iterations)})
 	case t.fails == 0:
 		s.end(Result{Status: kernel.NotReproduced, Reason: notReproduced(s.nameOf(end), t.runs())})
 	case s.zones.skipped[s.passing()]:

@@ -243,6 +243,22 @@ func TestAmplification(t *testing.T) {
 	}
 }
 
+// An end that failed is not said to pass, also if it never fails when the test
+// is repeated within a run.
+func TestRepeatingHidesTheFailure(t *testing.T) {
+	s := New(row(64), Options{MaxIterations: 32})
+	for i := 0; ; i++ {
+		ps := s.Next(1)
+		if len(ps) == 0 {
+			break
+		}
+		s.Observe(Observation{Commit: ps[0].Commit, Iterations: ps[0].Iterations, Failed: i%12 == 0 && ps[0].Iterations == 1})
+	}
+	if r := s.Result(); s.Iterations() == 1 || r.Status != kernel.NoConclusion || !strings.Contains(r.Reason, "repeat the test") {
+		t.Errorf("%d iterations: %+v", s.Iterations(), r)
+	}
+}
+
 // Budgets end with a set that holds the culprit, never with a guess.
 func TestBudgets(t *testing.T) {
 	for _, opt := range []Options{{MaxBuilds: 3}, {MaxRuns: 18}} {
