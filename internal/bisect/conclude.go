@@ -35,6 +35,9 @@ type Change struct {
 func (s *Search) conclude() bool {
 	p, wanted := s.post, s.opt.Confidence
 	if same := p.noDifference(); same >= wanted {
+		if s.disorder() {
+			return true
+		}
 		t := p.tally(s.passing())
 		s.end(Result{Status: kernel.OlderThanGood, Confidence: same,
 			Reason: fmt.Sprintf("the %s fails too (%d of %d runs): %s", s.nameOf(s.passing()), t.fails, t.runs(), s.olderMeans())})
@@ -256,7 +259,7 @@ func (s *Search) beneath(k int) []int {
 func (s *Search) covered(commit int) bool {
 	in := s.post.part.classes()[s.post.part.of(commit)].in
 	for j, t := range s.post.tests {
-		if t.commit != GoodEnd && in.has(j) && t.runs() >= s.verifyRuns() && s.post.isBad(t.commit) < 0.01 {
+		if t.commit != GoodEnd && in.has(j) && s.post.tally(t.commit).runs() >= s.verifyRuns() && s.post.isBad(t.commit) < 0.01 {
 			return true
 		}
 	}
@@ -353,7 +356,12 @@ func (s *Search) defensible(status kernel.BisectStatus, reason string) Result {
 // severalChanges is the answer where good and bad do not lie in order.
 func (s *Search) severalChanges() Result {
 	r := Result{Status: kernel.NotSingleChange, Reason: "good and bad commits do not lie in order: more than one change made the difference"}
-	tests := slices.Clone(s.post.tests)
+	var tests []*tally
+	for _, t := range s.post.tests {
+		if t.twin == nil {
+			tests = append(tests, t)
+		}
+	}
 	slices.SortFunc(tests, func(a, b *tally) int { return a.commit - b.commit })
 	was := s.looksBad(tests[0])
 	for i, t := range tests[1:] {

@@ -24,6 +24,7 @@ type posterior struct {
 	passing int  // the end that passes
 	tests   []*tally
 	number  map[int]int // commit -> its number in tests
+	twins   [][2]int    // numbers of tests of one kernel
 
 	stale  bool
 	prob   []float64   // of each hypothesis
@@ -48,27 +49,60 @@ func newPosterior(s *history.Shape, prior []float64, fix bool) *posterior {
 	return p
 }
 
-// tally returns the record of a commit, nil when it has no runs.
+// tally returns the record of a commit, nil when it has none. Twins have one.
 func (p *posterior) tally(commit int) *tally {
-	if j, ok := p.number[commit]; ok {
-		return p.tests[j]
+	j, ok := p.number[commit]
+	switch {
+	case !ok:
+		return nil
+	case p.tests[j].twin != nil:
+		return p.tests[j].twin
 	}
-	return nil
+	return p.tests[j]
 }
 
 // add counts a run.
 func (p *posterior) add(commit int, failed bool) {
-	t := p.tally(commit)
-	if t == nil {
-		t = newTally(commit)
-		p.number[commit] = len(p.tests)
-		if commit != GoodEnd {
-			p.part.split(commit, len(p.tests))
-		}
-		p.tests = append(p.tests, t)
-	}
-	t.add(failed)
+	p.open(commit).add(failed)
 	p.stale = true
+}
+
+// open returns the record of a commit, a new one if need be.
+func (p *posterior) open(commit int) *tally {
+	if t := p.tally(commit); t != nil {
+		return t
+	}
+	t := newTally(commit)
+	p.number[commit] = len(p.tests)
+	if commit != GoodEnd {
+		p.part.split(commit, len(p.tests))
+	}
+	p.tests = append(p.tests, t)
+	return t
+}
+
+// twin notes that a commit without runs has the kernel of another. No change
+// between them is the culprit.
+func (p *posterior) twin(commit, of int) {
+	t := p.open(of)
+	if p.tally(commit) != nil {
+		return
+	}
+	p.open(commit)
+	j := p.number[commit]
+	p.tests[j].twin = t
+	p.twins = append(p.twins, [2]int{j, p.number[of]})
+	p.stale = true
+}
+
+// apart says whether a hypothesis has a kernel both good and bad.
+func (p *posterior) apart(h int) bool {
+	for _, x := range p.twins {
+		if p.bad[h].has(x[0]) != p.bad[h].has(x[1]) {
+			return true
+		}
+	}
+	return false
 }
 
 // older and none are the hypotheses behind the classes.
@@ -102,6 +136,9 @@ func (p *posterior) update() {
 		}
 		p.bad[h] = p.badUnder(h)
 		like := p.likelihood(h)
+		if p.apart(h) {
+			like = math.Inf(-1)
+		}
 		p.prob[h], p.flat[h] = math.Log(prior)+like, math.Log(flat)+like
 	}
 	p.single = normalize(p.flat)

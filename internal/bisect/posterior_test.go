@@ -28,17 +28,31 @@ func TestPosteriorIsExact(t *testing.T) {
 			}
 		}
 		p := newPosterior(shape, prior, fix)
-		tallies := map[int]*tally{}
+		tallies, of := map[int]*tally{}, map[int]int{} // of: of a commit with the kernel of another, that one
+		for range rapid.IntRange(0, 2).Draw(t, "twins") {
+			commit, other := rapid.IntRange(GoodEnd, n-1).Draw(t, "twin"), rapid.IntRange(GoodEnd, n-1).Draw(t, "of")
+			if p.tally(commit) != nil || commit == other {
+				continue
+			}
+			p.twin(commit, other)
+			if first, ok := of[other]; ok {
+				other = first
+			}
+			of[commit] = other
+		}
 		for range rapid.IntRange(1, 25).Draw(t, "runs") {
 			commit, failed := rapid.IntRange(GoodEnd, n-1).Draw(t, "commit"), rapid.Bool().Draw(t, "failed")
 			p.add(commit, failed)
+			if first, ok := of[commit]; ok {
+				commit = first
+			}
 			if tallies[commit] == nil {
 				tallies[commit] = newTally(commit)
 			}
 			tallies[commit].add(failed)
 		}
 		p.update()
-		want := bruteForce(shape, prior, fix, tallies)
+		want := bruteForce(shape, prior, fix, tallies, of)
 		for i := range n {
 			k := p.part.of(i)
 			share := 1.0 / float64(n)
@@ -66,7 +80,7 @@ func TestPosteriorIsExact(t *testing.T) {
 }
 
 // bruteForce is the probability of every commit, of "older" and of "none".
-func bruteForce(shape *history.Shape, prior []float64, fix bool, tallies map[int]*tally) []float64 {
+func bruteForce(shape *history.Shape, prior []float64, fix bool, tallies map[int]*tally, of map[int]int) []float64 {
 	n := shape.Len()
 	var logs []float64
 	for c := range n + 2 {
@@ -81,19 +95,25 @@ func bruteForce(shape *history.Shape, prior []float64, fix bool, tallies map[int
 		case n + 1:
 			weight = priorNone
 		}
+		isBad := func(i int) bool {
+			switch c {
+			case n:
+				return true
+			case n + 1:
+				return false
+			}
+			return (i != GoodEnd && shape.Ancestors(i).Has(c)) != fix
+		}
+		for i, j := range of {
+			if isBad(i) != isBad(j) {
+				weight = 0
+			}
+		}
 		var perModel []float64
 		for m := range models {
 			l, fails, passes := models[m].logPrior, 0, 0
 			for i, t := range tallies {
-				bad := false
-				switch c {
-				case n:
-					bad = true
-				case n + 1:
-				default:
-					bad = (i != GoodEnd && shape.Ancestors(i).Has(c)) != fix
-				}
-				if bad {
+				if isBad(i) {
 					own := betaBinomial(models[m].mu*models[m].kappa, (1-models[m].mu)*models[m].kappa, t)
 					l += math.Log((1-models[m].stray)*own + models[m].stray*betaBinomial(strayA, strayB, t))
 				} else {

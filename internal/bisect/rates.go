@@ -60,6 +60,7 @@ var models = func() []model {
 // tally is what is known of one commit from its own runs.
 type tally struct {
 	commit        int
+	twin          *tally // which counts the runs of this commit; this one has none
 	fails, passes int
 	like          []float64 // per model: log probability of the runs if the commit is bad
 	next          []float64 // per model: probability that one more run fails if it is bad

@@ -30,12 +30,17 @@ const (
 	WhyVerify  = "verification"
 )
 
-// Observation is what a probe gave: one run, or that none can be had.
+// Observation is what a probe gave: one run, or that none can be had, or that
+// none is needed.
 type Observation struct {
 	Commit     int
 	Iterations int  // of the probe it answers
 	Failed     bool // the run showed the failure that is chased
 	Untestable bool // the commit does not build or boot, or fails in another way
+	// Twin says that the commit has the very kernel of another, Of: both are bad
+	// or neither is, and the runs of each are the other's.
+	Twin bool
+	Of   int
 }
 
 // Options of a search. The zero value will do.
@@ -182,8 +187,12 @@ func (s *Search) Observe(o Observation) {
 	if fresh && !s.free[o.Commit] {
 		s.builds++
 	}
-	if o.Untestable {
+	switch {
+	case o.Untestable:
 		s.zones.add(o.Commit)
+		return
+	case o.Twin:
+		s.post.twin(o.Commit, o.Of)
 		return
 	}
 	s.runs++
@@ -377,7 +386,7 @@ func (s *Search) spent() string {
 func (s *Search) choose() (commit int, bits float64) {
 	best := 0.0
 	for j, t := range s.post.tests {
-		if s.zones.skipped[t.commit] {
+		if s.zones.skipped[t.commit] || t.twin != nil {
 			continue
 		}
 		if v := s.post.worth(j); v > best {

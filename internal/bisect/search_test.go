@@ -471,6 +471,64 @@ func TestBins(t *testing.T) {
 	}
 }
 
+// Commits that change nothing are never named, and are not run.
+func TestTwins(t *testing.T) {
+	const n, step = 60, 4 // every fourth commit changes the kernel
+	for _, r := range []float64{0.4, 1} {
+		for c := 0; c < n; c += step {
+			s, runs, twins := New(row(n), Options{}), map[int]int{}, 0
+			rnd := rng()
+			for {
+				ps := s.Next(1)
+				if len(ps) == 0 {
+					break
+				}
+				o := Observation{Commit: ps[0].Commit, Iterations: 1}
+				image := GoodEnd
+				if o.Commit != GoodEnd {
+					image = o.Commit - o.Commit%step
+				}
+				for of := range runs {
+					if of-of%step == image && of != GoodEnd && s.post.tally(o.Commit) == nil {
+						o.Twin, o.Of = true, of
+					}
+				}
+				if o.Twin {
+					twins++
+				} else {
+					runs[o.Commit]++
+					o.Failed = image >= c && rnd.Float64() < r
+				}
+				s.Observe(o)
+			}
+			res := s.Result()
+			if res.Status != kernel.Found || res.Culprit != c {
+				t.Errorf("rate %g, culprit %d: %+v", r, c, res)
+			}
+			if c > 0 && twins == 0 {
+				t.Errorf("rate %g, culprit %d: no twin was met", r, c)
+			}
+		}
+	}
+}
+
+// Ends with one kernel: no commit between them changes anything.
+func TestEndsAreTwins(t *testing.T) {
+	for _, fix := range []bool{false, true} {
+		s := New(row(30), Options{Fix: fix})
+		for ps := s.Next(1); len(ps) > 0; ps = s.Next(1) {
+			if ps[0].Commit == s.passing() {
+				s.Observe(Observation{Commit: s.passing(), Twin: true, Of: s.failing()})
+				continue
+			}
+			s.Observe(Observation{Commit: ps[0].Commit, Iterations: 1, Failed: true})
+		}
+		if r := s.Result(); r.Status != kernel.OlderThanGood || r.Confidence < 0.99 || s.runs > 6 {
+			t.Errorf("fix %v: %+v after %d runs", fix, r, s.runs)
+		}
+	}
+}
+
 // Whatever the answers are, the search ends, asks only for commits that exist,
 // and never names a commit it saw to be untestable.
 func TestAnyAnswers(t *testing.T) {
@@ -478,6 +536,7 @@ func TestAnyAnswers(t *testing.T) {
 		n := rapid.IntRange(1, 20).Draw(t, "n")
 		s := New(randomShape(t, n), Options{Fix: rapid.Bool().Draw(t, "fix"), MaxIterations: 8, MaxRuns: 300})
 		untestable := map[int]bool{}
+		var asked []int
 		for runs := 0; ; runs++ {
 			ps := s.Next(1)
 			if len(ps) == 0 {
@@ -488,9 +547,15 @@ func TestAnyAnswers(t *testing.T) {
 				t.Fatalf("probe %d: %+v", runs, p)
 			}
 			o := Observation{Commit: p.Commit, Iterations: p.Iterations}
+			fresh := !slices.Contains(asked, p.Commit)
+			asked = append(asked, p.Commit)
 			switch rapid.IntRange(0, 9).Draw(t, "answer") {
 			case 0:
 				o.Untestable, untestable[p.Commit] = true, true
+			case 9:
+				if of := rapid.SampledFrom(asked).Draw(t, "of"); fresh && of != p.Commit && !untestable[of] {
+					o.Twin, o.Of = true, of
+				}
 			case 1, 2, 3, 4, 5:
 				o.Failed = true
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/kernel-bisect/kbisect/internal/bisect"
@@ -40,8 +41,8 @@ const maxOther = 5
 // every step.
 func (l *Lab) Bisect(ctx context.Context, r Range, search *bisect.Search, p runner.Program, res *kernel.BisectResult, update func()) error {
 	b := &bisection{lab: l, Range: r, search: search, program: p, res: res, update: update, details: map[int]kernel.Commit{},
-		builds: map[int]kernel.Build{}, subjects: map[int]*subject{}, digests: map[string]int{}}
-	defer b.close()
+		builds: map[int]kernel.Build{}, subjects: map[string]*tested{}}
+	defer b.up.closeAll()
 	for {
 		if !r.Until.IsZero() && !time.Now().Before(r.Until) {
 			search.Stop("the time allowed is over")
@@ -67,9 +68,8 @@ type bisection struct {
 
 	details  map[int]kernel.Commit
 	builds   map[int]kernel.Build
-	subjects map[int]*subject // commit -> its kernel; equal images find the same runs in the record
-	digests  map[string]int   // image digest -> first commit that gave it
-	current  *subject         // the one that may be booted
+	subjects map[string]*tested // by the cell of their kernel
+	up       kernelsUp
 	chased   kernel.Signature // the failure that is looked for, from the bad end
 	first    []calibration    // the runs of the first step: which failure is the usual one
 	other    int              // runs in a row that failed in another way
@@ -108,7 +108,7 @@ func (b *bisection) probe(ctx context.Context, p bisect.Probe) error {
 		return err
 	}
 	if step.Build == "" {
-		step.Build, step.Log = b.how(p.Commit, build), build.Log
+		step.Build, step.Log = how(build), build.Log
 	}
 	if build.Status != kernel.BuildOK {
 		b.skip(step, c, p, "does not build: "+build.Error)
@@ -118,13 +118,21 @@ func (b *bisection) probe(ctx context.Context, p bisect.Probe) error {
 		b.res.Release = build.Kernel.Release
 	}
 	s := b.subject(p.Commit, c.SHA, build.Kernel)
+	if s.first != p.Commit {
+		step.Build = "identical"
+		if !s.twins[p.Commit] {
+			return b.twin(ctx, step, c, p, s)
+		}
+	}
+	b.up.use(s.subject)
 	boot, err := s.boot(ctx)
 	if err != nil {
 		return err
 	}
 	if boot.Status != kernel.BootOK {
 		step.Console = boot.Console
-		b.skip(step, c, p, "does not boot: "+boot.Reason)
+		s.skip = "does not boot: " + boot.Reason
+		b.skip(step, c, p, s.skip)
 		return nil
 	}
 	b.notify(Event{Phase: "run", Commit: c, Done: step.Runs, Text: p.Why})
@@ -137,14 +145,21 @@ func (b *bisection) probe(ctx context.Context, p bisect.Probe) error {
 	return b.judge(step, c, p, r)
 }
 
-// step returns the record of the commit under test: the last one while the
-// search stays on a commit, else a new one.
+// step returns the record of the commit under test. One that the search comes
+// back to takes its record along to the end: a noisy search goes to and fro, and
+// nobody wants to read a step for every run.
 func (b *bisection) step(c kernel.Commit, p bisect.Probe) *kernel.BisectStep {
-	if n := len(b.res.Steps); n > 0 && b.res.Steps[n-1].SHA == c.SHA && b.res.Steps[n-1].Why == p.Why {
+	at := slices.IndexFunc(b.res.Steps, func(s kernel.BisectStep) bool { return s.SHA == c.SHA && s.Why == p.Why })
+	if n := len(b.res.Steps); n > 0 && at == n-1 {
 		return &b.res.Steps[n-1]
 	}
 	b.finishStep()
-	b.res.Steps = append(b.res.Steps, kernel.BisectStep{SHA: c.SHA, Subject: c.Subject, Why: p.Why})
+	s := kernel.BisectStep{SHA: c.SHA, Subject: c.Subject, Why: p.Why}
+	if at >= 0 {
+		s = b.res.Steps[at]
+		b.res.Steps = slices.Delete(b.res.Steps, at, at+1)
+	}
+	b.res.Steps = append(b.res.Steps, s)
 	b.other, b.since, b.under = 0, time.Now(), p.Commit
 	b.notify(Event{Phase: "build", Commit: c, Text: p.Why})
 	return &b.res.Steps[len(b.res.Steps)-1]
@@ -162,8 +177,9 @@ func (b *bisection) finishStep() {
 	if b.under != bisect.GoodEnd {
 		s.Bin = b.under*len(s.Posterior)/b.Graph.Len() + 1
 	}
-	s.Seconds = time.Since(b.since).Seconds()
-	if s.Outcome == "" {
+	s.Seconds += time.Since(b.since).Seconds()
+	b.since = time.Now()
+	if s.Outcome != "skip" {
 		s.Outcome = string(b.search.Judged(b.under))
 	}
 	b.notify(Event{Phase: "done", Commit: kernel.Commit{SHA: s.SHA, Subject: s.Subject}, Text: StepSummary(*s)})
@@ -183,8 +199,11 @@ func (b *bisection) notify(e Event) {
 
 // StepSummary tells what came out of a step.
 func StepSummary(s kernel.BisectStep) string {
-	if s.Outcome == "skip" {
+	switch {
+	case s.Outcome == "skip":
 		return fmt.Sprintf("%s: untestable, %s", s.Why, s.Reason)
+	case s.Runs == 0 && s.Reason != "":
+		return fmt.Sprintf("%s: %s, %s, %d candidates left", s.Why, s.Outcome, s.Reason, s.Left)
 	}
 	return fmt.Sprintf("%s: %s, %d of %d runs fail, %d candidates left", s.Why, s.Outcome, s.Fails, s.Runs, s.Left)
 }
@@ -210,45 +229,50 @@ func (b *bisection) build(ctx context.Context, p bisect.Probe, c kernel.Commit) 
 	return build, nil
 }
 
-// how says where a kernel came from: built, cached, or identical to that of
-// another commit of this search.
-func (b *bisection) how(commit int, build kernel.Build) string {
-	if build.Status != kernel.BuildOK {
-		return "failed"
-	}
-	first, ok := b.digests[build.Kernel.Digest]
+// how says where a kernel came from.
+func how(build kernel.Build) string {
 	switch {
-	case ok && first != commit:
-		return "identical"
-	case !ok:
-		b.digests[build.Kernel.Digest] = commit
-	}
-	if build.Cached {
+	case build.Status != kernel.BuildOK:
+		return "failed"
+	case build.Cached:
 		return "cached"
 	}
 	return "built"
 }
 
-// subject returns the kernel under test. Only one is kept booted: its memory
-// is the guest's. Each commit goes through the record from its beginning, so
-// that commits with equal images stand on the same runs.
-func (b *bisection) subject(commit int, sha string, k kernel.Kernel) *subject {
-	s := b.subjects[commit]
-	if s == nil {
-		s = b.lab.subject(k, sha)
-		b.subjects[commit] = s
-	}
-	if b.current != nil && b.current != s {
-		b.current.close()
-	}
-	b.current = s
-	return s
+// tested is a kernel of a bisection.
+type tested struct {
+	*subject
+	first int          // the commit that gave it first
+	twins map[int]bool // commits that have it too, and of which the search knows
+	skip  string       // why it cannot be booted
 }
 
-func (b *bisection) close() {
-	for _, s := range b.subjects {
-		s.close()
+// subject returns the kernel under test.
+func (b *bisection) subject(commit int, sha string, k kernel.Kernel) *tested {
+	s := b.lab.subject(k, sha)
+	cell := s.cell(nil)
+	if b.subjects[cell] == nil {
+		b.subjects[cell] = &tested{subject: s, first: commit, twins: map[int]bool{}}
 	}
+	return b.subjects[cell]
+}
+
+// twin tells the search that a commit has a kernel that another one gave
+// before: what is known of it holds, and nothing is to be run.
+func (b *bisection) twin(ctx context.Context, step *kernel.BisectStep, c kernel.Commit, p bisect.Probe, s *tested) error {
+	first, err := b.commit(ctx, s.first)
+	if err != nil {
+		return err
+	}
+	s.twins[p.Commit] = true
+	if s.skip != "" {
+		b.skip(step, c, p, s.skip)
+		return nil
+	}
+	step.Reason = "the same kernel as " + first.Short()
+	b.search.Observe(bisect.Observation{Commit: p.Commit, Twin: true, Of: s.first})
+	return nil
 }
 
 func (b *bisection) skip(step *kernel.BisectStep, c kernel.Commit, p bisect.Probe, reason string) {

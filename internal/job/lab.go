@@ -11,6 +11,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 	"github.com/kernel-bisect/kbisect/internal/runner"
@@ -202,4 +203,32 @@ func evidence(runs []kernel.Run) []kernel.Run {
 		}
 	}
 	return out
+}
+
+// kernelsUp are the subjects whose kernels are up, the one used last at the end.
+type kernelsUp []*subject
+
+// atOnce is how many kernels may be up: their guests' memory is the host's. Runs
+// go to and fro between two or three kernels that are compared, and booting one
+// costs as much as ten runs.
+const atOnce = 3
+
+// use is to be called before a subject is run: it takes down what was used least
+// recently.
+func (up *kernelsUp) use(s *subject) {
+	if i := slices.Index(*up, s); i >= 0 {
+		*up = slices.Delete(*up, i, i+1)
+	}
+	if len(*up) == atOnce {
+		(*up)[0].close()
+		*up = slices.Delete(*up, 0, 1)
+	}
+	*up = append(*up, s)
+}
+
+func (up *kernelsUp) closeAll() {
+	for _, s := range *up {
+		s.close()
+	}
+	*up = nil
 }

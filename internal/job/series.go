@@ -16,7 +16,7 @@ func (l *Lab) Series(ctx context.Context, base kernel.Commit, commits []kernel.C
 	res.Base, res.Commits, res.BaseRow = base, nil, nil
 	total := len(commits) + 1
 	st := &seriesTest{lab: l, plan: plan, res: res, total: total}
-	defer st.closeAll()
+	defer st.up.closeAll()
 	for i, c := range append([]kernel.Commit{base}, commits...) {
 		e := Event{Commit: c, Index: i + 1, Total: total}
 		row, s, err := st.row(ctx, c, e)
@@ -30,7 +30,7 @@ func (l *Lab) Series(ctx context.Context, base kernel.Commit, commits []kernel.C
 		if err := st.compare(ctx, e); err != nil {
 			return err
 		}
-		st.closeAll() // the next build wants the memory
+		st.up.closeAll() // the next build wants the memory
 		st.judge()
 		l.done(e, st.rows[i])
 		res.BaseRow, res.Commits = &st.rows[0], st.rows[1:]
@@ -48,31 +48,8 @@ type seriesTest struct {
 
 	rows     []kernel.CommitResult // the base first
 	subjects []*subject            // of each row; nil where there is nothing to run
-	open     []*subject            // whose kernels are up, the one used last at the end
-	turns    int                   // rounds of comparing
-}
-
-// atOnce is how many kernels may be up: their guests' memory is the host's.
-const atOnce = 2
-
-// use is to be called before a subject is run: it takes down what was used least
-// recently.
-func (st *seriesTest) use(s *subject) {
-	if i := slices.Index(st.open, s); i >= 0 {
-		st.open = slices.Delete(st.open, i, i+1)
-	}
-	if len(st.open) == atOnce {
-		st.open[0].close()
-		st.open = st.open[1:]
-	}
-	st.open = append(st.open, s)
-}
-
-func (st *seriesTest) closeAll() {
-	for _, s := range st.open {
-		s.close()
-	}
-	st.open = nil
+	up       kernelsUp
+	turns    int // rounds of comparing
 }
 
 // row builds, boots and tests one commit. One whose kernel the series has seen
@@ -95,7 +72,7 @@ func (st *seriesTest) row(ctx context.Context, c kernel.Commit, e Event) (kernel
 	if seen >= 0 {
 		s = st.subjects[seen]
 	}
-	st.use(s)
+	st.up.use(s)
 	e.Phase = "boot"
 	l.notify(e)
 	if row.Boot, err = s.boot(ctx); err != nil {
@@ -170,7 +147,7 @@ func (st *seriesTest) compare(ctx context.Context, e Event) error {
 		}
 		for _, i := range order {
 			s := sites[i].subject
-			st.use(s)
+			st.up.use(s)
 			for _, p := range want[i] {
 				e.Text = p.Name + " again on " + st.name(sites[i].row)
 				st.lab.notify(e)
