@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -224,6 +225,9 @@ func (o *options) runBisect(ctx context.Context, ws *workspace, id string, req r
 			// It stands for all that was left out above the other candidates.
 			res.Status, res.Culprit, res.Candidates = kernel.NoConclusion, nil, nil
 			res.Reason = "no commit that touches the paths made the difference: search without --path, or with others"
+			update()
+		} else if outside && slices.ContainsFunc(res.Candidates, func(c kernel.Candidate) bool { return c.SHA == newer.SHA }) {
+			res.Reason += "; " + newer.Short() + " stands for the commits that do not touch the paths, too"
 			update()
 		}
 		if how.NoConfirm {

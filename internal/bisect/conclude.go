@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/kernel-bisect/kbisect/internal/history"
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 )
 
@@ -26,8 +27,9 @@ type Candidate struct {
 
 // Change lies between two tested commits, the older one possibly GoodEnd.
 type Change struct {
-	From, To int
+	From, To int  // From is an ancestor of To
 	Bad      bool // To is bad
+	Between  int  // commits that To has and From has not, besides To
 }
 
 // conclude ends the search when the answer is sure enough, or asks for the runs
@@ -45,7 +47,7 @@ func (s *Search) conclude() bool {
 	}
 	if p.prob[p.none()] >= wanted {
 		s.end(Result{Status: kernel.NotReproduced, Confidence: p.prob[p.none()],
-			Reason: "the failures are no more frequent at the bad end than elsewhere: no commit brought them"})
+			Reason: fmt.Sprintf("the failures are no more frequent at the %s than elsewhere: no commit made the difference", s.nameOf(s.failing()))})
 		return true
 	}
 	k := s.top()
@@ -353,7 +355,8 @@ func (s *Search) defensible(status kernel.BisectStatus, reason string) Result {
 	return r
 }
 
-// severalChanges is the answer where good and bad do not lie in order.
+// severalChanges is the answer where good and bad do not lie in order. A change
+// lies between a tested commit and each of the nearest tested ones below it.
 func (s *Search) severalChanges() Result {
 	r := Result{Status: kernel.NotSingleChange, Reason: "good and bad commits do not lie in order: more than one change made the difference"}
 	var tests []*tally
@@ -363,11 +366,27 @@ func (s *Search) severalChanges() Result {
 		}
 	}
 	slices.SortFunc(tests, func(a, b *tally) int { return a.commit - b.commit })
-	was := s.looksBad(tests[0])
-	for i, t := range tests[1:] {
-		if is := s.looksBad(t); is != was {
-			r.Changes = append(r.Changes, Change{tests[i].commit, t.commit, is})
-			was = is
+	below := make([]history.Bits, len(tests)) // of each test: its commit and all under it
+	for j, t := range tests {
+		if t.commit == GoodEnd {
+			below[j] = history.NewBits(s.shape.Len())
+			continue
+		}
+		below[j] = s.shape.Ancestors(t.commit)
+		seen := history.NewBits(s.shape.Len()) // under a test that is nearer
+		known := false
+		for i := j - 1; i >= 0; i-- {
+			u := tests[i]
+			if u.commit == GoodEnd && known || u.commit != GoodEnd && (!below[j].Has(u.commit) || seen.Has(u.commit)) {
+				continue
+			}
+			known = true
+			for w, x := range below[i] {
+				seen[w] |= x
+			}
+			if is := s.looksBad(t); is != s.looksBad(u) {
+				r.Changes = append(r.Changes, Change{u.commit, t.commit, is, below[j].Len() - below[i].Len() - 1})
+			}
 		}
 	}
 	return r

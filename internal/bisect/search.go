@@ -37,6 +37,7 @@ type Observation struct {
 	Iterations int  // of the probe it answers
 	Failed     bool // the run showed the failure that is chased
 	Untestable bool // the commit does not build or boot, or fails in another way
+	Other      bool // the run failed in another way: it counts as a run and is no evidence
 	// Twin says that the commit has the very kernel of another, Of: both are bad
 	// or neither is, and the runs of each are the other's.
 	Twin bool
@@ -183,6 +184,10 @@ func (s *Search) passing() int {
 func (s *Search) Observe(o Observation) {
 	s.log = append(s.log, o)
 	s.decided = false
+	if o.Other {
+		s.runs++
+		return
+	}
 	fresh := s.post.tally(o.Commit) == nil && !s.zones.skipped[o.Commit] && o.Commit != s.failing() && o.Commit != s.passing()
 	if fresh && !s.free[o.Commit] {
 		s.builds++

@@ -223,7 +223,41 @@ func TestSeveralChanges(t *testing.T) {
 		feed(c+10, strings.Repeat("p", 40))
 	}
 	r = s.Result()
-	if r.Status != kernel.NotSingleChange || len(r.Changes) != 9 || r.Changes[0] != (Change{GoodEnd, 10, true}) || r.Changes[1] != (Change{10, 20, false}) {
+	if r.Status != kernel.NotSingleChange || len(r.Changes) != 9 || r.Changes[0] != (Change{GoodEnd, 10, true, 10}) || r.Changes[1] != (Change{10, 20, false, 9}) {
+		t.Errorf("%+v", r)
+	}
+}
+
+// Of two branches that are merged, one is not a change of the other.
+func TestChangesOfBranches(t *testing.T) {
+	var shape history.Shape
+	for _, parents := range [][]int{{}, {0}, {1}, {0}, {3}, {2, 4}, {5}} {
+		shape.Add(parents...)
+	}
+	s := New(&shape, Options{})
+	for commit, outcome := range map[int]string{GoodEnd: "p", 0: "p", 2: "f", 4: "p", 6: "f"} {
+		for range 10 {
+			s.Observe(Observation{Commit: commit, Iterations: 1, Failed: outcome == "f"})
+		}
+	}
+	s.post.update()
+	want := []Change{{0, 2, true, 1}, {4, 6, true, 3}}
+	if got := s.severalChanges().Changes; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
+
+// Runs that fail in another way tell nothing, and are counted.
+func TestOtherFailuresAreCounted(t *testing.T) {
+	s := New(row(64), Options{MaxRuns: 40})
+	ps := s.Next(1)
+	for runs := 0; len(ps) > 0; ps = s.Next(1) {
+		if runs++; runs > 40 {
+			t.Fatal("more runs than allowed")
+		}
+		s.Observe(Observation{Commit: ps[0].Commit, Iterations: 1, Other: runs%5 > 0, Failed: ps[0].Commit >= 20})
+	}
+	if r := s.Result(); r.Status == kernel.Found || !strings.Contains(r.Reason, "runs") {
 		t.Errorf("%+v", r)
 	}
 }

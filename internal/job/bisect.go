@@ -310,7 +310,9 @@ func (b *bisection) judge(step *kernel.BisectStep, c kernel.Commit, p bisect.Pro
 		}
 		if b.other++; b.other >= maxOther {
 			b.skip(step, c, p, "fails in another way: "+r.Signature.String())
+			return nil
 		}
+		b.search.Observe(bisect.Observation{Commit: p.Commit, Iterations: p.Iterations, Other: true})
 		return nil
 	}
 	b.other = 0
@@ -354,6 +356,7 @@ func (b *bisection) chase(step *kernel.BisectStep, r kernel.Run) {
 		bad := c.run.Outcome.Bad()
 		if bad && !c.run.Signature.Same(b.chased) {
 			step.Other++
+			b.search.Observe(bisect.Observation{Commit: c.probe.Commit, Iterations: c.probe.Iterations, Other: true})
 			continue
 		}
 		step.Runs++
@@ -395,7 +398,7 @@ func (b *bisection) conclude(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		res.ChangePoints = append(res.ChangePoints, kernel.ChangePoint{From: named(from), To: named(to), Bad: x.Bad, Between: x.To - x.From - 1})
+		res.ChangePoints = append(res.ChangePoints, kernel.ChangePoint{From: named(from), To: named(to), Bad: x.Bad, Between: x.Between})
 	}
 	if i, fails, ok := b.search.Doubt(); ok {
 		c, err := b.commit(ctx, i)
