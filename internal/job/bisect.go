@@ -41,7 +41,7 @@ const maxOther = 5
 // every step.
 func (l *Lab) Bisect(ctx context.Context, r Range, search *bisect.Search, p runner.Program, res *kernel.BisectResult, update func()) error {
 	b := &bisection{lab: l, Range: r, search: search, program: p, res: res, update: update, details: map[int]kernel.Commit{},
-		builds: map[int]kernel.Build{}, subjects: map[string]*tested{}}
+		builds: map[int]kernel.Build{}, subjects: map[string]*tested{}, places: map[string]int{}}
 	defer b.up.closeAll()
 	for {
 		if !r.Until.IsZero() && !time.Now().Before(r.Until) {
@@ -75,6 +75,7 @@ type bisection struct {
 	other    int              // runs in a row that failed in another way
 	since    time.Time        // start of the step under way
 	under    int              // commit of the step under way
+	places   map[string]int   // sha -> commit, of all steps
 }
 
 // commit gives all that is known of a commit.
@@ -160,7 +161,7 @@ func (b *bisection) step(c kernel.Commit, p bisect.Probe) *kernel.BisectStep {
 		b.res.Steps = slices.Delete(b.res.Steps, at, at+1)
 	}
 	b.res.Steps = append(b.res.Steps, s)
-	b.other, b.since, b.under = 0, time.Now(), p.Commit
+	b.other, b.since, b.under, b.places[c.SHA] = 0, time.Now(), p.Commit, p.Commit
 	b.notify(Event{Phase: "build", Commit: c, Text: p.Why})
 	return &b.res.Steps[len(b.res.Steps)-1]
 }
@@ -370,6 +371,11 @@ func (b *bisection) chase(step *kernel.BisectStep, r kernel.Run) {
 // conclude copies the search's answer into the result.
 func (b *bisection) conclude(ctx context.Context) error {
 	b.finishStep()
+	for i := range b.res.Steps { // what was open then may be settled by the commits after it
+		if s := &b.res.Steps[i]; s.Outcome == string(kernel.Inconclusive) {
+			s.Outcome = string(b.search.Judged(b.places[s.SHA]))
+		}
+	}
 	r := b.search.Result()
 	res := b.res
 	res.Status, res.Confidence, res.Reason = r.Status, r.Confidence, r.Reason

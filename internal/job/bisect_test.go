@@ -310,3 +310,29 @@ func TestDetails(t *testing.T) {
 		t.Errorf("doubt %q", res.Doubt)
 	}
 }
+
+// A commit that was left undecided is judged in the end by all that is known.
+func TestUndecidedCommitsAreSettled(t *testing.T) {
+	w := newWorld(t, 15)
+	w.badFrom(10, "a", "fppfppffppfpppfpppffpppfppfpppfppppfppfppfpppppfpp")
+	var free []int
+	for i := range 14 {
+		free = append(free, i)
+	}
+	res := searchOver(t, w, Range{}, bisect.Options{Free: free})
+	if answer(res) != "found 10" {
+		t.Fatal(answer(res))
+	}
+	left := false
+	for _, s := range res.Steps {
+		if s.Outcome == string(kernel.Inconclusive) {
+			t.Errorf("%s stays undecided: %d of %d", s.SHA, s.Fails, s.Runs)
+		}
+	}
+	for _, e := range w.events {
+		left = left || e.Phase == "done" && strings.Contains(e.Text, "inconclusive")
+	}
+	if !left {
+		t.Error("no commit was left undecided on the way: the test is too easy")
+	}
+}
