@@ -241,3 +241,16 @@ func TestMailIsOfABisection(t *testing.T) {
 		t.Errorf("a check as a mail: %v", err)
 	}
 }
+
+// A job of another version, which cannot go on here, does not hide the others.
+func TestListingStrangeJobs(t *testing.T) {
+	var out bytes.Buffer
+	o := &options{stdout: &out, format: "text"}
+	err := o.listJobs([]store.Job{
+		{ID: "bisect-1", Kind: "bisect", Status: store.Done, Request: []byte(`{"kind":"bisect","of":"tomorrow"}`)},
+		{ID: "series-2", Kind: "series", Status: store.Done, Request: []byte(`{"kind":"series","command":"orchestrator series a..b"}`)},
+	}, false)
+	if err != nil || !strings.Contains(out.String(), "bisect-1  done") || !strings.Contains(out.String(), "another version") || !strings.Contains(out.String(), "a..b") {
+		t.Errorf("%v\n%s", err, &out)
+	}
+}

@@ -81,8 +81,8 @@ func (o *options) listJobs(jobs []store.Job, inUse bool) error {
 	rows := make([]row, 0, len(jobs))
 	for _, j := range jobs {
 		req, err := decodeRequest(j.Request)
-		if err != nil {
-			return err
+		if err != nil { // one job that cannot go on here must not hide the others
+			req.Command = "(asked of another version of kbisect)"
 		}
 		if j.Status == store.Running && !inUse {
 			j.Status = "killed"
