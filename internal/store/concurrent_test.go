@@ -1,8 +1,10 @@
 package store
 
 import (
+	"context"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 )
@@ -69,5 +71,37 @@ func TestWritersWaitForEachOther(t *testing.T) {
 	wg.Wait()
 	if got := len(runs(t, stores[0], "cell", "")); got != 4*each {
 		t.Errorf("%d runs, want %d", got, 4*each)
+	}
+}
+
+// A page is answered while a job's write is under way, from the record as it was
+// before; and what was written is there for the next one.
+func TestReadersDoNotWaitForTheWriter(t *testing.T) {
+	s := withJob(t)
+	ok(t, s.AppendRun(t.Context(), "j", "cell", kernel.Run{Outcome: kernel.Pass}))
+	tx, err := s.db.Begin()
+	ok(t, err)
+	_, err = tx.Exec(`UPDATE jobs SET status = ?`, Done)
+	ok(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // waiting would be for ever
+	defer cancel()
+	for range 2 * readers {
+		if j, err := s.Job(ctx, "j"); err != nil || j.Status != Running {
+			t.Fatalf("%+v, %v", j, err)
+		}
+		if rs, err := s.Runs(ctx, "cell", ""); err != nil || len(rs) != 1 {
+			t.Fatalf("%v, %v", rs, err)
+		}
+	}
+	ok(t, tx.Commit())
+	if j, err := s.Job(ctx, "j"); err != nil || j.Status != Done {
+		t.Errorf("%+v, %v", j, err)
+	}
+}
+
+func TestReadersCannotWrite(t *testing.T) {
+	s := withJob(t)
+	if _, err := s.read.Exec(`UPDATE jobs SET status = 'x'`); err == nil {
+		t.Error("a reader wrote")
 	}
 }

@@ -25,11 +25,15 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
+// readers is how many queries are answered at once: a page has a few.
+const readers = 4
+
 // Store is an open record.
 type Store struct {
-	db  *sql.DB
-	enc *zstd.Encoder
-	dec *zstd.Decoder
+	db   *sql.DB // the writer: one connection
+	read *sql.DB // what is only read, which waits for no writer
+	enc  *zstd.Encoder
+	dec  *zstd.Decoder
 }
 
 // Job is a piece of work somebody asked for.
@@ -59,14 +63,21 @@ func Open(ctx context.Context, dataDir string) (*Store, error) {
 	path := filepath.Join(dataDir, "kbisect.db")
 	// WAL: a report can be read while a job writes. synchronous=FULL: a run
 	// that was acknowledged survives a power cut; there are few per second.
-	uri := (&url.URL{Path: path}).EscapedPath() // a % ? or # in it is no syntax
-	db, err := sql.Open("sqlite", "file:"+uri+"?_pragma=journal_mode(WAL)&_pragma=busy_timeout(5000)"+
+	uri := "file:" + (&url.URL{Path: path}).EscapedPath() // a % ? or # in it is no syntax
+	db, err := sql.Open("sqlite", uri+"?_pragma=journal_mode(WAL)&_pragma=busy_timeout(5000)"+
 		"&_pragma=foreign_keys(1)&_pragma=synchronous(FULL)&_txlock=immediate")
 	if err != nil {
 		return nil, fmt.Errorf("record %s: %w", path, err)
 	}
 	db.SetMaxOpenConns(1)
-	s := &Store{db: db}
+	// It opens its connections when they are asked for: there is a record by then.
+	read, err := sql.Open("sqlite", uri+"?mode=ro&_pragma=busy_timeout(5000)&_pragma=query_only(1)")
+	if err != nil {
+		return nil, fmt.Errorf("record %s: %w", path, err)
+	}
+	read.SetMaxOpenConns(readers)
+	read.SetMaxIdleConns(readers)
+	s := &Store{db: db, read: read}
 	if s.enc, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1)); err != nil {
 		return nil, err
 	}
@@ -103,7 +114,7 @@ func (s *Store) migrate(ctx context.Context) error {
 // Close closes the record.
 func (s *Store) Close() error {
 	s.dec.Close()
-	return errors.Join(s.enc.Close(), s.db.Close())
+	return errors.Join(s.enc.Close(), s.read.Close(), s.db.Close())
 }
 
 // NewJob records a job as running.
@@ -155,7 +166,7 @@ func (s *Store) Jobs(ctx context.Context, n int) ([]Job, error) {
 }
 
 func (s *Store) jobs(ctx context.Context, where string, args ...any) ([]Job, error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT id, kind, status, request, result, created_at FROM jobs `+where, args...)
+	rows, err := s.read.QueryContext(ctx, `SELECT id, kind, status, request, result, created_at FROM jobs `+where, args...)
 	if err != nil {
 		return nil, fmt.Errorf("read jobs: %w", err)
 	}
@@ -192,7 +203,7 @@ func (s *Store) AppendRun(ctx context.Context, job, cell string, r kernel.Run) e
 // Runs returns the runs of a cell in the order they were made; job restricts
 // them to one job's, "" does not. Withdrawn runs are left out.
 func (s *Store) Runs(ctx context.Context, cell, job string) ([]kernel.Run, error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT run, output, console FROM runs WHERE cell = ? AND (? = '' OR job = ?)
+	rows, err := s.read.QueryContext(ctx, `SELECT run, output, console FROM runs WHERE cell = ? AND (? = '' OR job = ?)
 		AND id NOT IN (SELECT run FROM withdrawn) ORDER BY id`, cell, job, job)
 	if err != nil {
 		return nil, fmt.Errorf("read runs: %w", err)
@@ -217,7 +228,7 @@ func (s *Store) Runs(ctx context.Context, cell, job string) ([]kernel.Run, error
 // RunTimes are the durations of the latest runs, at most n: what a run costs on
 // this host.
 func (s *Store) RunTimes(ctx context.Context, n int) ([]time.Duration, error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT run FROM runs ORDER BY id DESC LIMIT ?`, n)
+	rows, err := s.read.QueryContext(ctx, `SELECT run FROM runs ORDER BY id DESC LIMIT ?`, n)
 	if err != nil {
 		return nil, fmt.Errorf("read runs: %w", err)
 	}
@@ -266,7 +277,7 @@ func (s *Store) AppendBoot(ctx context.Context, job, cell string, b kernel.Boot)
 // Boot returns the latest boot of a cell; job restricts it to one job's.
 func (s *Store) Boot(ctx context.Context, cell, job string) (kernel.Boot, bool, error) {
 	var text string
-	err := s.db.QueryRowContext(ctx, `SELECT boot FROM boots WHERE cell = ? AND (? = '' OR job = ?) ORDER BY id DESC LIMIT 1`, cell, job, job).Scan(&text)
+	err := s.read.QueryRowContext(ctx, `SELECT boot FROM boots WHERE cell = ? AND (? = '' OR job = ?) ORDER BY id DESC LIMIT 1`, cell, job, job).Scan(&text)
 	if errors.Is(err, sql.ErrNoRows) {
 		return kernel.Boot{}, false, nil
 	}
