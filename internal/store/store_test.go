@@ -2,7 +2,9 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"errors"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -13,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/pressly/goose/v3"
 
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 )
@@ -275,4 +278,51 @@ func TestOpenRejects(t *testing.T) {
 	if _, err := Open(ctx, t.TempDir()); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
+}
+
+// What an older kbisect wrote is there after the migration.
+func TestMigrateJobs(t *testing.T) {
+	dir := t.TempDir()
+	old := openAt(t, dir, 2)
+	_, err := old.Exec(`INSERT INTO jobs (id, kind, status, request, result, created_at) VALUES
+		('b', 'check', 'done', '{"command": "orchestrator check"}', '{"x": 1}', '2026-01-02T03:04:05Z'),
+		('a', 'bisect', 'running', '', '', '2026-01-02T03:04:05Z')`)
+	ok(t, err)
+	ok(t, old.Close())
+	s := open(t, dir)
+	js, err := s.Jobs(t.Context(), 9)
+	ok(t, err)
+	if len(js) != 2 || js[0].ID != "a" || js[1].ID != "b" || js[1].Title != "orchestrator check" || js[1].Owner != CLI {
+		t.Errorf("%+v", js)
+	}
+	b, err := s.Job(t.Context(), "b")
+	if err != nil || string(b.Result) != `{"x": 1}` || b.Created.Year() != 2026 || b.Started != b.Created {
+		t.Errorf("%+v, %v", b, err)
+	}
+	ok(t, s.NewJob(t.Context(), "c", "check", []byte(`{"command": "new"}`)))
+	if js, err := s.Jobs(t.Context(), 1); err != nil || js[0].ID != "c" || js[0].Title != "new" {
+		t.Errorf("%+v, %v", js, err)
+	}
+}
+
+// openAt makes a record of an older schema.
+func openAt(t testing.TB, dir string, version int64) *sql.DB {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "kbisect.db")+"?_pragma=foreign_keys(1)&_pragma=synchronous(OFF)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.SetMaxOpenConns(1)
+	sub, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := goose.NewProvider(goose.DialectSQLite3, db, sub)
+	if err == nil {
+		_, err = p.UpTo(t.Context(), version)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return db
 }

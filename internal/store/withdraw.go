@@ -25,23 +25,25 @@ type Selection struct {
 // Withdraw takes back runs that a job made, and returns them, newest first. What
 // was wrong for one job is for all: Runs gives them to nobody any more. The log
 // keeps them. The job's result rested on them and is dropped; it counts as
-// interrupted. Where nothing is meant, nothing is changed.
+// interrupted, unless it is queued: an attempt that is under way has used the
+// runs and writes no more. Where nothing is meant, nothing is changed.
 func (s *Store) Withdraw(ctx context.Context, job string, which Selection) ([]Withdrawn, error) {
 	if _, err := s.Job(ctx, job); err != nil {
 		return nil, err
 	}
-	tx, err := s.db.BeginTx(ctx, nil)
-	if err != nil {
-		return nil, fmt.Errorf("withdraw runs of %s: %w", job, err)
-	}
-	defer func() { _ = tx.Rollback() }()
-	runs, err := withdraw(ctx, tx, job, which)
-	if err == nil && len(runs) > 0 {
-		_, err = tx.ExecContext(ctx, `UPDATE jobs SET status = ?, result = '' WHERE id = ?`, Interrupted, job)
-	}
-	if err == nil {
-		err = tx.Commit()
-	}
+	var runs []Withdrawn
+	err := s.inTx(ctx, func(tx *sql.Tx) error {
+		var err error
+		if runs, err = withdraw(ctx, tx, job, which); err != nil || len(runs) == 0 {
+			return err
+		}
+		if _, err = tx.ExecContext(ctx, `DELETE FROM results WHERE job = ?`, job); err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `UPDATE jobs SET status = ?, ended_at = ?, cancel_wanted = 0 WHERE id = ? AND status <> ?`,
+			Interrupted, now(), job, Queued)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("withdraw runs of %s: %w", job, err)
 	}

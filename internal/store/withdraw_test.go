@@ -98,3 +98,30 @@ func TestWithdrawTwice(t *testing.T) {
 		t.Errorf("the log has %q", all)
 	}
 }
+
+// An attempt that is under way has used what is taken back: it writes no more. A
+// queued job has used nothing.
+func TestWithdrawFromJobsOfTheQueue(t *testing.T) {
+	s := open(t, t.TempDir())
+	enqueue(t, s, NewJob{ID: "a"})
+	for i, c := range []struct{ before, after string }{{Running, Interrupted}, {Queued, Queued}} {
+		next(t, s)
+		ok(t, Fenced{s, i + 1}.AppendRun(t.Context(), "a", "cell", kernel.Run{Outcome: kernel.Fail}))
+		if c.before == Queued {
+			_, err := s.Requeue(t.Context())
+			ok(t, err)
+		}
+		if got, err := s.Withdraw(t.Context(), "a", Selection{}); err != nil || len(got) != 1 {
+			t.Errorf("%v, %v", got, err)
+		}
+		if j, err := s.Job(t.Context(), "a"); err != nil || j.Status != c.after {
+			t.Errorf("%s: %+v, %v", c.before, j, err)
+		}
+		if err := (Fenced{s, i + 1}).AppendRun(t.Context(), "a", "cell", kernel.Run{}); !errors.Is(err, ErrStale) {
+			t.Errorf("%s: %v", c.before, err)
+		}
+		if c.after != Queued {
+			ok(t, s.Retry(t.Context(), "a"))
+		}
+	}
+}
