@@ -1,6 +1,7 @@
 package job
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -289,5 +290,35 @@ func TestCheckEvents(t *testing.T) {
 	l.Notify = nil
 	if _, _, err := check(t, w, l, plan("a")); err != nil {
 		t.Error(err)
+	}
+}
+
+// A run says which kernel it was on, also where the image did not say what it is.
+func TestRunsSayWhichKernel(t *testing.T) {
+	for _, share := range []bool{false, true} {
+		w := newWorld(t, 1)
+		l := w.lab("job")
+		boot := l.Boot
+		l.Boot = func(ctx context.Context, k kernel.Kernel) (Bench, kernel.Boot, error) {
+			bench, b, err := boot(ctx, k)
+			b.Release = "6.12.1"
+			return bench, b, err
+		}
+		p := plan("a", "b")
+		p.ShareGuests = share
+		for i := range p.Programs {
+			p.Programs[i].Several = share
+		}
+		if _, _, err := l.Check(t.Context(), kernel.Kernel{Digest: "0"}, kernel.Commit{SHA: "c"}, p); err != nil {
+			t.Fatal(err)
+		}
+		if len(w.record.runs) < 4 {
+			t.Errorf("%d runs", len(w.record.runs))
+		}
+		for _, r := range w.record.runs {
+			if r.run.Kernel != "0" || r.run.Release != "6.12.1" || r.run.Commit != "c" {
+				t.Errorf("sharing %v: %+v", share, r.run)
+			}
+		}
 	}
 }

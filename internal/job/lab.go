@@ -151,6 +151,9 @@ func (s *subject) bootNow(ctx context.Context) (kernel.Boot, error) {
 		return boot, err
 	}
 	s.bench = bench
+	if s.kernel.Release == "" { // the image did not say
+		s.kernel.Release = boot.Release
+	}
 	return boot, s.lab.Record.AppendBoot(ctx, s.lab.Job, s.cell(nil), boot)
 }
 
@@ -175,8 +178,13 @@ func (s *subject) run(ctx context.Context, p runner.Program) (r kernel.Run, reus
 	if err != nil {
 		return r, false, err
 	}
-	r.Commit = s.commit
+	s.sign(&r)
 	return r, false, s.lab.Record.AppendRun(ctx, s.lab.Job, cell, r)
+}
+
+// sign says in a run whose it is.
+func (s *subject) sign(r *kernel.Run) {
+	r.Commit, r.Release, r.Kernel = s.commit, s.kernel.Release, s.kernel.Digest
 }
 
 // ready boots the kernel unless it is up.

@@ -100,7 +100,7 @@ func (s *subject) planOut(ctx context.Context, ps []runner.Program) (rest []runn
 // append keeps what a shared guest told of a test.
 func (s *subject) append(ctx context.Context, p runner.Program, r kernel.Run) error {
 	known := s.shared[p.Name]
-	r.Commit = s.commit
+	s.sign(&r)
 	known.runs = append(known.runs, r)
 	return s.lab.Record.AppendRun(ctx, s.lab.Job, s.sharedCell(p), r)
 }

@@ -144,7 +144,9 @@ func (s Signature) Same(t Signature) bool {
 // appended to the store and never changed.
 type Run struct {
 	Test      string        `json:"test"`
-	Commit    string        `json:"commit,omitempty"` // whose kernel it was; others with the same image use it, too
+	Commit    string        `json:"commit,omitempty"`  // whose kernel it was; others with the same image use it, too
+	Release   string        `json:"release,omitempty"` // of the kernel: uname -r
+	Kernel    string        `json:"kernel,omitempty"`  // digest of its image
 	Outcome   Outcome       `json:"outcome"`
 	Signature Signature     `json:"signature,omitzero"`
 	Known     Known         `json:"known,omitempty"`
