@@ -27,9 +27,17 @@ func (s *Store) appendRun(ctx context.Context, job string, attempt int, cell str
 		if err := fence(ctx, tx, job, attempt); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, `INSERT INTO runs (job, cell, outcome, run, output, console, at) VALUES (?, ?, ?, ?, ?, ?, ?)`,
-			job, cell, string(r.Outcome), string(text), output, console, now())
-		return err
+		kern, err := kernelOf(ctx, tx, r)
+		if err != nil {
+			return err
+		}
+		when := now()
+		_, err = tx.ExecContext(ctx, `INSERT INTO runs (job, cell, outcome, run, output, console, at, test, commit_sha, kernel)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, job, cell, string(r.Outcome), string(text), output, console, when, r.Test, r.Commit, kern)
+		if err != nil {
+			return err
+		}
+		return count(ctx, tx, kern, r, when)
 	})
 	if err != nil {
 		return fmt.Errorf("record run: %w", err)

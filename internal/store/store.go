@@ -67,12 +67,16 @@ func Open(ctx context.Context, dataDir string) (*Store, error) {
 	return s, nil
 }
 
-func (s *Store) migrate(ctx context.Context) error {
+func provider(db *sql.DB) (*goose.Provider, error) {
 	dir, err := fs.Sub(migrations, "migrations")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	p, err := goose.NewProvider(goose.DialectSQLite3, s.db, dir)
+	return goose.NewProvider(goose.DialectSQLite3, db, dir)
+}
+
+func (s *Store) migrate(ctx context.Context) error {
+	p, err := provider(s.db)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/kernel-bisect/kbisect/internal/kernel"
@@ -51,18 +52,18 @@ func (s *Store) Withdraw(ctx context.Context, job string, which Selection) ([]Wi
 }
 
 func withdraw(ctx context.Context, tx *sql.Tx, job string, which Selection) ([]Withdrawn, error) {
-	rows, err := tx.QueryContext(ctx, `SELECT id, run, at FROM runs WHERE job = ? AND id NOT IN (SELECT run FROM withdrawn) ORDER BY id DESC`, job)
+	rows, err := tx.QueryContext(ctx, `SELECT id, kernel, run, at FROM runs WHERE job = ? AND id NOT IN (SELECT run FROM withdrawn) ORDER BY id DESC`, job)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var ids []int64
+	var ids, kernels []int64
 	var runs []Withdrawn
 	for rows.Next() && (which.Last == 0 || len(runs) < which.Last) {
-		var id int64
+		var id, kern int64
 		var text string
 		var w Withdrawn
-		if err := rows.Scan(&id, &text, &w.At); err != nil {
+		if err := rows.Scan(&id, &kern, &text, &w.At); err != nil {
 			return nil, err
 		}
 		if err := json.Unmarshal([]byte(text), &w.Run); err != nil {
@@ -70,6 +71,9 @@ func withdraw(ctx context.Context, tx *sql.Tx, job string, which Selection) ([]W
 		}
 		if which.Commit == "" || strings.HasPrefix(w.Run.Commit, which.Commit) {
 			ids, runs = append(ids, id), append(runs, w)
+			if !slices.Contains(kernels, kern) {
+				kernels = append(kernels, kern)
+			}
 		}
 	}
 	if err := rows.Err(); err != nil {
@@ -81,5 +85,5 @@ func withdraw(ctx context.Context, tx *sql.Tx, job string, which Selection) ([]W
 			return nil, err
 		}
 	}
-	return runs, nil
+	return runs, recount(ctx, tx, kernels)
 }
