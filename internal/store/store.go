@@ -29,6 +29,7 @@ const readers = 4
 type Store struct {
 	db   *sql.DB // the writer: one connection
 	read *sql.DB // what is only read, which waits for no writer
+	uri  string  // of the file
 	enc  *zstd.Encoder
 	dec  *zstd.Decoder
 }
@@ -53,7 +54,7 @@ func Open(ctx context.Context, dataDir string) (*Store, error) {
 	}
 	read.SetMaxOpenConns(readers)
 	read.SetMaxIdleConns(readers)
-	s := &Store{db: db, read: read}
+	s := &Store{db: db, read: read, uri: uri}
 	if s.enc, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1)); err != nil {
 		return nil, err
 	}
