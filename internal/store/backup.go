@@ -33,7 +33,7 @@ func (s *Store) Backup(ctx context.Context, path string) (err error) {
 	defer func() { _ = os.Remove(part.Name()) }()
 	defer part.Close()
 	if err := s.copyTo(ctx, part.Name()); err != nil {
-		return err
+		return plain("", err)
 	}
 	if err := part.Sync(); err != nil {
 		return err
@@ -44,7 +44,7 @@ func (s *Store) Backup(ctx context.Context, path string) (err error) {
 // copyTo writes what a reader sees into an empty file. Its connection is its
 // own, as those of pages must not wait for it.
 func (s *Store) copyTo(ctx context.Context, path string) error {
-	db, err := sql.Open("sqlite", s.uri+"?mode=ro&_pragma=busy_timeout(5000)")
+	db, err := sql.Open("sqlite", s.uri+"?mode=ro&"+busyTimeout)
 	if err != nil {
 		return err
 	}

@@ -65,7 +65,7 @@ func (s *Store) NewJob(ctx context.Context, id, kind string, request []byte) err
 	_ = json.Unmarshal(request, &asked) // it is only the title
 	_, err := s.db.ExecContext(ctx, insertJob, id, kind, Running, asked.Command, CLI, "", Normal, string(request), now(), now())
 	if err != nil {
-		return fmt.Errorf("record job %s: %w", id, err)
+		return fmt.Errorf("record job %s: %w", id, s.plain(err))
 	}
 	return nil
 }
@@ -117,7 +117,7 @@ func (s *Store) Abandon(ctx context.Context, id string) error {
 	_, err := s.db.ExecContext(ctx, `UPDATE jobs SET status = ?, ended_at = ?, cancel_wanted = 0 WHERE id = ? AND status = ?`,
 		Interrupted, now(), id, Running)
 	if err != nil {
-		return fmt.Errorf("record job %s: %w", id, err)
+		return fmt.Errorf("record job %s: %w", id, s.plain(err))
 	}
 	return nil
 }

@@ -66,7 +66,7 @@ func (s *Store) Next(ctx context.Context) (Job, bool, error) {
 		return Job{}, false, nil
 	}
 	if err != nil {
-		return Job{}, false, fmt.Errorf("take a job from the queue: %w", err)
+		return Job{}, false, fmt.Errorf("take a job from the queue: %w", s.plain(err))
 	}
 	return j, true, nil
 }

@@ -25,11 +25,15 @@ var migrations embed.FS
 // readers is how many queries are answered at once: a page has a few.
 const readers = 4
 
+// busyTimeout is how long one process waits for another one's write, in ms.
+const busyTimeout = "_pragma=busy_timeout(5000)"
+
 // Store is an open record.
 type Store struct {
 	db   *sql.DB // the writer: one connection
 	read *sql.DB // what is only read, which waits for no writer
-	uri  string  // of the file
+	path string  // of the file
+	uri  string  // its
 	enc  *zstd.Encoder
 	dec  *zstd.Decoder
 }
@@ -41,20 +45,20 @@ func Open(ctx context.Context, dataDir string) (*Store, error) {
 	// WAL: a report can be read while a job writes. synchronous=FULL: a run
 	// that was acknowledged survives a power cut; there are few per second.
 	uri := "file:" + (&url.URL{Path: path}).EscapedPath() // a % ? or # in it is no syntax
-	db, err := sql.Open("sqlite", uri+"?_pragma=journal_mode(WAL)&_pragma=busy_timeout(5000)"+
+	db, err := sql.Open("sqlite", uri+"?_pragma=journal_mode(WAL)&"+busyTimeout+
 		"&_pragma=foreign_keys(1)&_pragma=synchronous(FULL)&_txlock=immediate")
 	if err != nil {
 		return nil, fmt.Errorf("record %s: %w", path, err)
 	}
 	db.SetMaxOpenConns(1)
 	// It opens its connections when they are asked for: there is a record by then.
-	read, err := sql.Open("sqlite", uri+"?mode=ro&_pragma=busy_timeout(5000)&_pragma=query_only(1)")
+	read, err := sql.Open("sqlite", uri+"?mode=ro&"+busyTimeout+"&_pragma=query_only(1)")
 	if err != nil {
 		return nil, fmt.Errorf("record %s: %w", path, err)
 	}
 	read.SetMaxOpenConns(readers)
 	read.SetMaxIdleConns(readers)
-	s := &Store{db: db, read: read, uri: uri}
+	s := &Store{db: db, read: read, path: path, uri: uri}
 	if s.enc, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1)); err != nil {
 		return nil, err
 	}
@@ -63,7 +67,7 @@ func Open(ctx context.Context, dataDir string) (*Store, error) {
 	}
 	if err := s.migrate(ctx); err != nil {
 		_ = s.Close()
-		return nil, fmt.Errorf("record %s: %w", path, err)
+		return nil, fmt.Errorf("record %s: %w", path, plain("", err))
 	}
 	return s, nil
 }
@@ -102,13 +106,13 @@ func (s *Store) Close() error {
 func (s *Store) inTx(ctx context.Context, do func(tx *sql.Tx) error) error {
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
-		return err
+		return s.plain(err)
 	}
 	defer func() { _ = tx.Rollback() }()
 	if err := do(tx); err != nil {
-		return err
+		return s.plain(err)
 	}
-	return tx.Commit()
+	return s.plain(tx.Commit())
 }
 
 func now() string { return time.Now().UTC().Format(time.RFC3339) }
