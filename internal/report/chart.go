@@ -83,6 +83,7 @@ type heat struct {
 	Foot              int // y of the words below
 	Oldest, Newest    string
 	Title             string
+	Bare              bool // without its style, which the page has
 }
 
 type heatRow struct {

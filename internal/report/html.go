@@ -38,20 +38,25 @@ type pair struct{ Name, Value string }
 // HTML writes a result, as JSON does, as one page that needs nothing else: no
 // script, no other file, no network.
 func HTML(w io.Writer, v any) error {
-	var p *page
-	switch r := v.(type) {
-	case *kernel.CheckResult:
-		p = checkPage(r)
-	case *kernel.MatrixResult:
-		p = matrixPage(arrangeMatrix(r))
-	case *kernel.SeriesResult:
-		p = seriesPage(arrange(r))
-	case *kernel.BisectResult:
-		p = bisectPage(r)
-	default:
-		return unknown(v)
+	p, err := newPage(v, Links{})
+	if err != nil {
+		return err
 	}
 	return pages.ExecuteTemplate(w, "page.html", p)
+}
+
+func newPage(v any, l Links) (*page, error) {
+	switch r := v.(type) {
+	case *kernel.CheckResult:
+		return checkPage(r, l), nil
+	case *kernel.MatrixResult:
+		return matrixPage(arrangeMatrix(r), l), nil
+	case *kernel.SeriesResult:
+		return seriesPage(arrange(r), l), nil
+	case *kernel.BisectResult:
+		return bisectPage(r, l), nil
+	}
+	return nil, unknown(v)
 }
 
 // pairs drops what has no value.
@@ -95,13 +100,16 @@ func class(v kernel.Verdict) string {
 // maxExcerpt bounds what one failure adds to a page.
 const maxExcerpt = 24 << 10
 
-// chunk is a piece of a console log; Mark is "hit" for the lines of a crash,
+// Chunk is a piece of a console log; Mark is "hit" for the lines of a crash,
 // "head" for the one that names it.
-type chunk struct{ Mark, Text string }
+type Chunk struct{ Mark, Text string }
 
-// marked is a console log, cleaned and cut, with the crashes set apart.
-func marked(log string) []chunk {
-	log = strings.TrimRight(console.Clean([]byte(log), maxExcerpt), "\n")
+func marked(log string) []Chunk { return Console(log, maxExcerpt) }
+
+// Console is a console log, cleaned and cut to so many bytes, 0 for all of it,
+// with the crashes set apart.
+func Console(log string, most int) []Chunk {
+	log = strings.TrimRight(console.Clean([]byte(log), most), "\n")
 	if log == "" {
 		return nil
 	}
@@ -113,12 +121,12 @@ func marked(log string) []chunk {
 		}
 		marks[f.Head-1] = "head"
 	}
-	var out []chunk
+	var out []Chunk
 	for i, l := range lines {
 		if n := len(out); n > 0 && out[n-1].Mark == marks[i] && marks[i] != "head" {
 			out[n-1].Text += l
 		} else {
-			out = append(out, chunk{marks[i], l})
+			out = append(out, Chunk{marks[i], l})
 		}
 	}
 	return out
@@ -130,9 +138,10 @@ type detail struct {
 	Sign, Word, Class   string
 	Fails, Conf         string
 	Reason, Sig, Frames string
-	Console             []chunk
+	Console             []Chunk
 	Output              string
 	Note                string // path of the log
+	Runs                string // where its runs are
 }
 
 func testDetail(id string, t *kernel.TestResult) detail {
@@ -155,7 +164,7 @@ func testDetail(id string, t *kernel.TestResult) detail {
 type trouble struct {
 	What, Log, Reason, Sig string
 	Error                  string
-	Console                []chunk
+	Console                []Chunk
 }
 
 func troubleOf(b *kernel.Build, boot *kernel.Boot) *trouble {

@@ -28,6 +28,7 @@ type htmlStep struct {
 	Num                               int
 	Short, Subject, Why, Fails, Build string
 	Sign, Outcome, Class, Note, Href  string
+	Runs                              string
 	Left                              int
 	Culprit                           bool
 }
@@ -42,7 +43,7 @@ type htmlCandidate struct {
 	Culprit                     bool
 }
 
-func bisectPage(r *kernel.BisectResult) *page {
+func bisectPage(r *kernel.BisectResult, links Links) *page {
 	b := &htmlBisect{Chart: newChart(r.Steps), Heat: newHeat(r), Fixes: fixesTag(r), Log: gitBisectLog(r), Again: confirmation(r), Sure: "good"}
 	if c := r.Confirmation; c != nil && (!c.Confirms(r.FindFix) || c.Revert != nil && c.Revert.Status == kernel.DoesNotCure) {
 		b.Sure = "warn"
@@ -60,7 +61,7 @@ func bisectPage(r *kernel.BisectResult) *page {
 		b.Changes = append(b.Changes, c)
 	}
 	for i := range r.Steps {
-		b.step(r, i)
+		b.step(r, i, links)
 	}
 	for i, c := range r.Candidates {
 		const show = 25
@@ -107,7 +108,7 @@ func bisectPage(r *kernel.BisectResult) *page {
 }
 
 // step adds one line to the table, and a section if there is a log to show.
-func (b *htmlBisect) step(r *kernel.BisectResult, i int) {
+func (b *htmlBisect) step(r *kernel.BisectResult, i int, links Links) {
 	s := &r.Steps[i]
 	v := outcomeVerdict(s.Outcome)
 	x := htmlStep{
@@ -115,6 +116,7 @@ func (b *htmlBisect) step(r *kernel.BisectResult, i int) {
 		Fails: fails(s.Fails, s.Runs), Build: plain(s.Build), Sign: sign(v), Outcome: plain(s.Outcome), Class: class(v),
 		Left: s.Left, Culprit: r.Culprit != nil && s.SHA == r.Culprit.SHA,
 	}
+	x.Runs = links.runs(s.SHA, "", &kernel.TestResult{Name: r.Test, Runs: s.Runs})
 	if !listed(r.Skipped, s.SHA) { // those have a list of their own
 		x.Note = stepNote(r, s)
 	}

@@ -24,15 +24,18 @@ func loaded(k *kernel.Kernel) string {
 
 // testLine is one test in a table.
 type testLine struct {
-	Name, Sign, Word, Class, Fails, Conf, Why, Href string
+	Name, Sign, Word, Class, Fails, Conf, Why, Href, Runs string
 }
 
-func checkPage(r *kernel.CheckResult) *page {
+func checkPage(r *kernel.CheckResult, links Links) *page {
 	c := &htmlCheck{Trouble: troubleOf(r.Build, &r.Boot), Lacks: lacks(&r.Kernel, &r.Boot)}
-	tone := "good"
+	tone, commit := "good", ""
+	if r.Commit != nil {
+		commit = r.Commit.SHA
+	}
 	for i := range r.Tests {
 		t := &r.Tests[i]
-		l := testLine{Name: plain(t.Name), Sign: sign(t.Verdict), Word: word(t.Verdict), Class: class(t.Verdict), Fails: fails(t.Fails, t.Runs), Why: why(t)}
+		l := testLine{Name: plain(t.Name), Sign: sign(t.Verdict), Word: word(t.Verdict), Class: class(t.Verdict), Fails: fails(t.Fails, t.Runs), Why: why(t), Runs: links.runs(commit, r.Kernel.Digest, t)}
 		if t.Confidence > 0 {
 			l.Conf = percent(t.Confidence)
 		}

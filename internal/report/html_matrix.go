@@ -39,7 +39,7 @@ type htmlTest struct {
 	Edge      bool // the first test of its case
 }
 
-func matrixPage(m *matrix) *page {
+func matrixPage(m *matrix, links Links) *page {
 	h := &htmlMatrix{Legend: legend}
 	tone := "good"
 	heads := m.heads()
@@ -58,7 +58,7 @@ func matrixPage(m *matrix) *page {
 	for j, name := range m.tests {
 		r := htmlTest{Name: plain(name), Why: m.remark(j), Edge: j > 0 && caseOf(name) != caseOf(m.tests[j-1])}
 		for i := range m.cols {
-			r.Cells = append(r.Cells, m.htmlCell(i, j))
+			r.Cells = append(r.Cells, m.htmlCell(i, j, links))
 		}
 		h.Rows = append(h.Rows, r)
 	}
@@ -95,7 +95,7 @@ func (m *matrix) htmlKernel(i int) htmlKernel {
 	return k
 }
 
-func (m *matrix) htmlCell(i, j int) htmlCell {
+func (m *matrix) htmlCell(i, j int, links Links) htmlCell {
 	v := m.cols[i].verdict(j)
 	c := htmlCell{Sign: sign(v), Word: word(v), Class: class(v)}
 	t := m.cols[i].cells[j]
@@ -106,5 +106,6 @@ func (m *matrix) htmlCell(i, j int) htmlCell {
 	if failed(t) {
 		c.Href = "#k" + itoa(i) + "t" + itoa(j)
 	}
+	links.cell(&c, "", m.cols[i].Kernel.Digest, t)
 	return c
 }

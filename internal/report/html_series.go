@@ -38,9 +38,9 @@ func (r htmlRow) Story() bool {
 }
 
 // htmlCell is one cell of the matrix.
-type htmlCell struct{ Sign, Word, Class, Fails, Href, Edge string }
+type htmlCell struct{ Sign, Word, Class, Fails, Href, Edge, Title string }
 
-func seriesPage(s *series) *page {
+func seriesPage(s *series, links Links) *page {
 	h := &htmlSeries{Legend: legend + "  " + olderLegend}
 	cols := s.shownColumns(h)
 	s.head(h, cols)
@@ -52,7 +52,7 @@ func seriesPage(s *series) *page {
 	}
 	told := map[int]string{} // column -> id of the section that shows its failure
 	for i := range s.rows {
-		h.Rows = append(h.Rows, s.htmlRow(i, cols, breaks[i], told))
+		h.Rows = append(h.Rows, s.htmlRow(i, cols, breaks[i], told, links))
 	}
 	tone := "good"
 	if len(breaks) > 0 || s.unexplained() > 0 {
@@ -119,7 +119,7 @@ func (s *series) head(h *htmlSeries, cols []int) {
 	}
 }
 
-func (s *series) htmlRow(i int, cols []int, breaks []string, told map[int]string) htmlRow {
+func (s *series) htmlRow(i int, cols []int, breaks []string, told map[int]string, links Links) htmlRow {
 	r := &s.rows[i]
 	out := htmlRow{
 		ID: "c" + itoa(i), Num: r.num, Short: plain(kernel.Abbrev(r.SHA)), Subject: plain(r.Subject),
@@ -147,10 +147,12 @@ func (s *series) htmlRow(i int, cols []int, breaks []string, told map[int]string
 					id = out.ID + "t" + itoa(j)
 					d := testDetail(id, t)
 					d.Sign, d.Word, d.Class = c.Sign, c.Word, c.Class
+					d.Runs = links.runs(r.SHA, r.Build.Kernel.Digest, t)
 					out.Details = append(out.Details, d)
 				}
 				c.Href = "#" + id
 			}
+			links.cell(&c, r.SHA, r.Build.Kernel.Digest, t)
 		}
 		out.Cells = append(out.Cells, c)
 	}
