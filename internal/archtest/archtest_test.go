@@ -27,6 +27,7 @@ var rows = [][]string{
 	{"internal/gitrepo", "internal/imagecache", "internal/kbuild", "internal/qemu", "internal/guest", "internal/agent", "internal/store", "internal/kmod", "vmimage"},
 	{"internal/runner"},
 	{"internal/job"},
+	{"internal/web"},
 	{"internal/app"},
 	{"cmd/orchestrator", "cmd/guest-agent", "vmimage/mkimage", "tests", "tests/laddertable", "tests/mutants/table", "tests/simulation"},
 }
@@ -49,6 +50,7 @@ var never = []struct{ pkg, imports, why string }{
 	{"internal/settings", "os", "parsers are pure"},
 	{"internal/report", "os", "reports are pure: bytes from a value"},
 	{"internal/report", "net/http", "reports are files, not pages of a server"},
+	{"internal/web", "os", "pages are made of what a record says, and of files inside"},
 	{"internal/job", "os", "jobs reach the world through their lab"},
 	{"internal/job", module + "internal/qemu", "jobs do not know how guests run"},
 	{"internal/job", module + "internal/kbuild", "jobs do not know how kernels are built"},

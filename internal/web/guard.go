@@ -1,0 +1,36 @@
+package web
+
+import (
+	"net/http"
+	"slices"
+)
+
+// policy allows what the pages have: files of their own, and no script or style
+// inside a page, whatever a stranger may have got into it.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+// guard sets the security headers and turns away what does not come from our
+// own pages.
+func (s *server) guard(next http.Handler) http.Handler {
+	origin := http.NewCrossOriginProtection()
+	origin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.show(w, r, sorry(http.StatusForbidden, "That came from another site", "Jobs are only taken from the pages of this service. Open it and try again."), nil)
+	}))
+	next = origin.Handler(next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", policy)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("X-Frame-Options", "DENY")
+		h.Set("Referrer-Policy", "same-origin")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		if len(s.Hosts) > 0 && !slices.Contains(s.Hosts, r.Host) {
+			http.Error(w, "This service has another name.", http.StatusMisdirectedRequest)
+			return
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
+		next.ServeHTTP(w, r)
+	})
+}
