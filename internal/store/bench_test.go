@@ -150,7 +150,7 @@ func BenchmarkPages(b *testing.B) {
 			return s.TestStats(ctx, TestFilter{Text: "case-7", Limit: 100})
 		})},
 		{"test-history", count1(func(ctx context.Context) ([]TestOnKernel, error) { return s.TestHistory(ctx, test, 500) })},
-		{"kernels", count1(func(ctx context.Context) ([]KernelRow, error) { return s.Kernels(ctx, 500) })},
+		{"kernels", count1(func(ctx context.Context) ([]KernelRow, error) { return s.Kernels(ctx, "", 500) })},
 	} {
 		b.Run(q.name, func(b *testing.B) {
 			var times []time.Duration

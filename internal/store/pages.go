@@ -29,6 +29,7 @@ var ErrNoRun = errors.New("no such run")
 type RunFilter struct {
 	Job     string
 	Commit  string // object id
+	Kernel  string // digest of an image, of whatever commit
 	Test    string // a program's name, or that of one of several tests in it
 	BadOnly bool   // those on which the test failed
 	Before  int64  // the id of a run: only older ones
@@ -70,6 +71,9 @@ func (f *RunFilter) where() *where {
 	}
 	if f.Commit != "" {
 		w.and("commit_sha = ?", f.Commit)
+	}
+	if f.Kernel != "" {
+		w.and("kernel = (SELECT id FROM kernels WHERE digest = ? ORDER BY id LIMIT 1)", f.Kernel)
 	}
 	if f.BadOnly {
 		w.and(bad) // a program of which a test fails does not pass either

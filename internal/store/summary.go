@@ -212,6 +212,8 @@ func column(ctx context.Context, tx *sql.Tx, query string, args ...any) ([]int64
 // TestFilter says which tests are meant; what is empty does not matter.
 type TestFilter struct {
 	Text  string // part of the name, in any case
+	Name  string // the whole name
+	Flaky bool   // only those that passed and failed on one kernel
 	After string // the name of a test: only those behind it
 	Limit int    // how many at most
 }
@@ -232,6 +234,12 @@ func (s *Store) TestStats(ctx context.Context, f TestFilter) ([]TestStat, error)
 	w.and("kernels > 0")
 	if f.Text != "" {
 		w.and(`lower(name) LIKE ? ESCAPE '!'`, contains(f.Text))
+	}
+	if f.Name != "" {
+		w.and("name = ?", f.Name)
+	}
+	if f.Flaky {
+		w.and("flaky > 0")
 	}
 	if f.After != "" {
 		w.and("name > ?", f.After)
@@ -269,16 +277,23 @@ func (s *Store) TestHistory(ctx context.Context, test string, limit int) ([]Test
 // Commit is the first that did.
 type KernelRow struct {
 	Release, Digest, Commit string // each may be ""
-	Runs, Fails             int    // executions of programs
+	Tests                   int
+	Runs, Fails             int // executions of programs
 	Last                    time.Time
 }
 
-// Kernels returns the kernels that were used last.
-func (s *Store) Kernels(ctx context.Context, limit int) ([]KernelRow, error) {
-	return list(ctx, s.read, `SELECT release, digest, commit_sha, runs, fails, last_at FROM kernels
-		WHERE last_at <> '' ORDER BY last_at DESC, id DESC LIMIT ?`, []any{limit}, func(scan scanner) (k KernelRow, err error) {
+// Kernels returns the kernels that were used last, at most limit; after is the
+// digest of the last one of the list before, "" for the first.
+func (s *Store) Kernels(ctx context.Context, after string, limit int) ([]KernelRow, error) {
+	var w where
+	w.and("last_at <> ''")
+	if after != "" {
+		w.and(`(last_at, id) < (SELECT last_at, id FROM kernels WHERE digest = ? ORDER BY id LIMIT 1)`, after)
+	}
+	return list(ctx, s.read, `SELECT release, digest, commit_sha, (SELECT COUNT(*) FROM tests_on_kernels WHERE kernel = kernels.id), runs, fails, last_at FROM kernels `+
+		w.String()+` ORDER BY last_at DESC, id DESC LIMIT ?`, append(w.args, limit), func(scan scanner) (k KernelRow, err error) {
 		var last string
-		err = scan(&k.Release, &k.Digest, &k.Commit, &k.Runs, &k.Fails, &last)
+		err = scan(&k.Release, &k.Digest, &k.Commit, &k.Tests, &k.Runs, &k.Fails, &last)
 		k.Last = at(last)
 		return k, err
 	})

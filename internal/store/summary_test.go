@@ -121,7 +121,7 @@ func TestHistoryAndKernels(t *testing.T) {
 	if h, err := s.TestHistory(t.Context(), "x", 1); err != nil || len(h) != 1 {
 		t.Errorf("%v, %v", h, err)
 	}
-	ks, err := s.Kernels(t.Context(), 9)
+	ks, err := s.Kernels(t.Context(), "", 9)
 	ok(t, err)
 	got := ""
 	for _, k := range ks {
@@ -136,7 +136,7 @@ func TestHistoryAndKernels(t *testing.T) {
 func TestReleaseKnownLater(t *testing.T) {
 	s := withJob(t)
 	add(t, s, kernel.Run{Test: "x", Kernel: "a", Outcome: kernel.Pass}, on("a", "x", kernel.Pass), kernel.Run{Test: "x", Kernel: "a", Outcome: kernel.Pass})
-	if ks, err := s.Kernels(t.Context(), 9); err != nil || len(ks) != 1 || ks[0].Release != "6.1-a" || ks[0].Runs != 3 {
+	if ks, err := s.Kernels(t.Context(), "", 9); err != nil || len(ks) != 1 || ks[0].Release != "6.1-a" || ks[0].Runs != 3 {
 		t.Errorf("%+v, %v", ks, err)
 	}
 }
