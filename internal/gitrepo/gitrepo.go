@@ -22,6 +22,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 	"github.com/kernel-bisect/kbisect/internal/leash"
@@ -41,6 +42,32 @@ type UserError struct{ Msg string }
 func (e *UserError) Error() string { return e.Msg }
 
 func userErrorf(format string, a ...any) error { return &UserError{fmt.Sprintf(format, a...)} }
+
+// replace gives a file a content. Jobs beside each other open the same mirror,
+// and git must at no time find half of it.
+func replace(path string, content []byte) error {
+	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, content) {
+		return nil
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	if err == nil {
+		err = f.Chmod(0o644)
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+	}
+	return err
+}
 
 // Open prepares the mirror of the git repository at source, under dataDir.
 // A source that is no git repository is a *UserError.
@@ -72,14 +99,14 @@ func Open(ctx context.Context, dataDir, source string) (*Repo, error) {
 	}
 	r.source = abs
 	alternates := filepath.Join(common, "objects") + "\n"
-	if err := os.WriteFile(filepath.Join(r.mirror, "objects/info/alternates"), []byte(alternates), 0o644); err != nil {
+	if err := replace(filepath.Join(r.mirror, "objects/info/alternates"), []byte(alternates)); err != nil {
 		return nil, fmt.Errorf("mirror of %s: %w", source, err)
 	}
 	// A shallow clone lacks the parents of its oldest commits; git must know,
 	// and also when the user has fetched them since.
 	shallow := filepath.Join(r.mirror, "shallow")
 	if b, rerr := os.ReadFile(filepath.Join(common, "shallow")); rerr == nil {
-		err = os.WriteFile(shallow, b, 0o644)
+		err = replace(shallow, b)
 	} else if err = os.Remove(shallow); errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
@@ -89,6 +116,10 @@ func Open(ctx context.Context, dataDir, source string) (*Repo, error) {
 	return r, nil
 }
 
+// making is held while a mirror is made: jobs of a service begin beside each
+// other.
+var making sync.Mutex
+
 func mirrorOf(ctx context.Context, dataDir, of string) (*Repo, error) {
 	if real, err := filepath.EvalSymlinks(of); err == nil {
 		of = real
@@ -96,6 +127,8 @@ func mirrorOf(ctx context.Context, dataDir, of string) (*Repo, error) {
 	sum := sha256.Sum256([]byte(of))
 	r := &Repo{owner: dataDir, id: hex.EncodeToString(sum[:6])}
 	r.mirror = filepath.Join(dataDir, "mirrors", r.id+".git")
+	making.Lock()
+	defer making.Unlock()
 	// git init makes HEAD first and this last; after a kill in between it goes
 	// on where it was.
 	if _, err := os.Stat(filepath.Join(r.mirror, "objects/info")); err == nil {
