@@ -20,9 +20,9 @@ const module = "github.com/kernel-bisect/kbisect/"
 // rows are the layers, the lowest first. A package imports packages of lower
 // rows only; inside a row only what beside lists.
 var rows = [][]string{
-	{"internal/kernel", "internal/agentproto", "internal/leash"},                                                                       // vocabulary; how processes start
-	{"internal/history", "internal/console", "internal/ktap", "internal/kconfig", "internal/bzimage", "internal/settings", "kconfigs"}, // pure parsers and data
-	{"internal/verdict", "internal/report", "internal/bisect"},                                                                         // pure decisions
+	{"internal/kernel", "internal/agentproto", "internal/leash"},                                                                                          // vocabulary; how processes start
+	{"internal/history", "internal/console", "internal/ktap", "internal/kconfig", "internal/bzimage", "internal/settings", "internal/config", "kconfigs"}, // pure parsers and data
+	{"internal/verdict", "internal/report", "internal/bisect"},                                                                                            // pure decisions
 	{"internal/simulate"}, // the search in worlds of its own
 	{"internal/gitrepo", "internal/imagecache", "internal/kbuild", "internal/qemu", "internal/guest", "internal/agent", "internal/store", "internal/kmod", "vmimage"},
 	{"internal/runner"},
@@ -48,6 +48,7 @@ var never = []struct{ pkg, imports, why string }{
 	{"internal/ktap", "os", "parsers are pure"},
 	{"internal/bzimage", "os", "parsers are pure"},
 	{"internal/settings", "os", "parsers are pure"},
+	{"internal/config", "os", "parsers are pure"},
 	{"internal/report", "os", "reports are pure: bytes from a value"},
 	{"internal/report", "net/http", "reports are files, not pages of a server"},
 	{"internal/web", "os", "pages are made of what a record says, and of files inside"},

@@ -1,0 +1,190 @@
+// Package config reads the configuration file of `orchestrator serve`. What is
+// in it is checked whole before anything starts. It must not know what is done
+// with a setting.
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+)
+
+// Config is the whole file. The zero value of a key is its default, which
+// Parse fills in.
+type Config struct {
+	// Listen is the address of pages and API, HOST:PORT.
+	Listen string `yaml:"listen"`
+	// URL is how others reach the service, for links in what it sends out; by
+	// default http://LISTEN.
+	URL string `yaml:"url"`
+	// Admin is the address of pprof, HOST:PORT; none without it.
+	Admin string `yaml:"admin"`
+	// Repos are the repositories that jobs may name: name -> directory.
+	Repos map[string]string `yaml:"repos"`
+	// Slots is how many jobs are carried out at once.
+	Slots int `yaml:"slots"`
+	// Open says what people may do without a token: "nothing", "read" or "all".
+	// By default all on a loopback address and read on any other.
+	Open string `yaml:"open"`
+	// Log is the form of the log: "json" or "text"; by default text on a terminal.
+	Log string `yaml:"log"`
+}
+
+// What Open may say.
+const (
+	OpenNothing = "nothing"
+	OpenRead    = "read"
+	OpenAll     = "all"
+)
+
+// DefaultListen is where a service without configuration is: on this machine
+// only.
+const DefaultListen = "127.0.0.1:8080"
+
+// maxFile bounds the file, maxSlots the jobs at once: more would wait for the
+// same processors.
+const (
+	maxFile  = 256 << 10
+	maxSlots = 256
+)
+
+// Parse reads a file of a name. Directories that are not absolute are below
+// dir. An error is for its user: the line first, and the place in the file with
+// a caret under it where the file itself is the matter.
+func Parse(name, dir string, text []byte) (*Config, error) {
+	c := &Config{}
+	if len(text) > maxFile {
+		return nil, fmt.Errorf("%s: more than %d bytes", name, maxFile)
+	}
+	err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(c)
+	if err != nil && !errors.Is(err, io.EOF) { // a file of comments is one
+		return nil, errors.New(name + ": " + placed(err))
+	}
+	for repo, path := range c.Repos {
+		if path != "" && !filepath.IsAbs(path) {
+			c.Repos[repo] = filepath.Join(dir, path)
+		}
+	}
+	if err := c.Complete(); err != nil {
+		return nil, fmt.Errorf("%s: %w%s", name, err, lineOf(text, err))
+	}
+	return c, nil
+}
+
+// position is how the library says where: [line:column].
+var position = regexp.MustCompile(`^\[(\d+):\d+\] `)
+
+// placed is the library's error with the excerpt and the caret that follow it.
+func placed(err error) string {
+	return position.ReplaceAllString(strings.TrimRight(yaml.FormatError(err, false, true), "\n"), "line $1: ")
+}
+
+// keyError is a value that will not do.
+type keyError struct{ path, said string }
+
+func (e *keyError) Error() string { return strings.TrimPrefix(e.path, "$.") + ": " + e.said }
+
+// lineOf shows the place of a key with an unfit value, "" if the file does not
+// have it.
+func lineOf(text []byte, err error) string {
+	var ke *keyError
+	if !errors.As(err, &ke) {
+		return ""
+	}
+	path, perr := yaml.PathString(ke.path)
+	if perr != nil {
+		return ""
+	}
+	var node ast.Node
+	if node, perr = path.ReadNode(bytes.NewReader(text)); perr != nil || node == nil {
+		return ""
+	}
+	source, perr := path.AnnotateSource(text, false)
+	if perr != nil {
+		return ""
+	}
+	return fmt.Sprintf(" (line %d)\n%s", node.GetToken().Position.Line, strings.TrimRight(string(source), "\n"))
+}
+
+var repoName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+
+// Complete fills in what was left out and checks all.
+func (c *Config) Complete() error {
+	if c.Listen == "" {
+		c.Listen = DefaultListen
+	}
+	if c.Slots == 0 {
+		c.Slots = 2
+	}
+	if c.URL == "" {
+		c.URL = "http://" + c.Listen
+	}
+	if c.Open == "" {
+		c.Open = OpenRead
+		if c.Loopback() {
+			c.Open = OpenAll
+		}
+	}
+	if err := address("listen", c.Listen); err != nil {
+		return err
+	}
+	if c.Admin != "" {
+		if err := address("admin", c.Admin); err != nil {
+			return err
+		}
+	}
+	if u, err := url.Parse(c.URL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return &keyError{"$.url", fmt.Sprintf("%q is no URL such as https://kbisect.example.org", c.URL)}
+	}
+	if c.Slots < 1 || c.Slots > maxSlots {
+		return &keyError{"$.slots", fmt.Sprintf("%d: 1 to %d", c.Slots, maxSlots)}
+	}
+	if !slices.Contains([]string{OpenNothing, OpenRead, OpenAll}, c.Open) {
+		return &keyError{"$.open", fmt.Sprintf("%q: nothing, read or all", c.Open)}
+	}
+	if !slices.Contains([]string{"", "json", "text"}, c.Log) {
+		return &keyError{"$.log", fmt.Sprintf("%q: json or text", c.Log)}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Repos)) {
+		if !repoName.MatchString(name) {
+			return &keyError{"$.repos", fmt.Sprintf("%q is no name: letters, digits, . _ and -", name)}
+		}
+		if c.Repos[name] == "" {
+			return &keyError{"$.repos." + name, "no directory"}
+		}
+	}
+	return nil
+}
+
+// Loopback says whether only this machine reaches the service.
+func (c *Config) Loopback() bool {
+	host, _, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+func address(key, text string) error {
+	_, port, err := net.SplitHostPort(text)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
+	if err != nil {
+		return &keyError{"$." + key, fmt.Sprintf("%q is no HOST:PORT such as 127.0.0.1:8080", text)}
+	}
+	return nil
+}

@@ -1,0 +1,101 @@
+package config
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestParse(t *testing.T) {
+	got, err := Parse("c.yaml", "/etc/kbisect", []byte(`
+listen: 0.0.0.0:8080
+url: https://kbisect.example.org
+repos:
+  linux: /srv/linux.git
+  next: next
+slots: 3
+open: read
+log: json
+`))
+	want := &Config{Listen: "0.0.0.0:8080", URL: "https://kbisect.example.org", Slots: 3, Open: OpenRead, Log: "json",
+		Repos: map[string]string{"linux": "/srv/linux.git", "next": "/etc/kbisect/next"}}
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("%v\n%s", err, diff)
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	for text, want := range map[string]Config{
+		"":                               {Listen: DefaultListen, URL: "http://" + DefaultListen, Slots: 2, Open: OpenAll},
+		"# nothing\n":                    {Listen: DefaultListen, URL: "http://" + DefaultListen, Slots: 2, Open: OpenAll},
+		"listen: '[::1]:80'\n":           {Listen: "[::1]:80", URL: "http://[::1]:80", Slots: 2, Open: OpenAll},
+		"listen: localhost:80\n":         {Listen: "localhost:80", URL: "http://localhost:80", Slots: 2, Open: OpenAll},
+		"listen: :8080\nurl: http://a\n": {Listen: ":8080", URL: "http://a", Slots: 2, Open: OpenRead},
+	} {
+		got, err := Parse("c.yaml", "/", []byte(text))
+		if err != nil {
+			t.Errorf("%q: %v", text, err)
+			continue
+		}
+		if diff := cmp.Diff(&want, got); diff != "" {
+			t.Errorf("%q:\n%s", text, diff)
+		}
+	}
+}
+
+// What is wrong is shown where it stands.
+func TestErrors(t *testing.T) {
+	for text, want := range map[string][]string{
+		"lisen: a:1\n":                        {"c.yaml: line 1: unknown field", "^"},
+		"listen: 1\nslots: many\n":            {"c.yaml: line 2: ", "^"},
+		"listen: [\n":                         {"c.yaml: line "},
+		"listen: here\n":                      {`c.yaml: listen: "here" is no HOST:PORT`, "(line 1)", "^"},
+		"log: json\nadmin: x:99999999\n":      {`c.yaml: admin: "x:99999999"`, "(line 2)", "^"},
+		"slots: -1\n":                         {"c.yaml: slots: -1: 1 to 256", "^"},
+		"open: maybe\n":                       {`c.yaml: open: "maybe": nothing, read or all`},
+		"log: xml\n":                          {`c.yaml: log: "xml": json or text`},
+		"url: kbisect\n":                      {`c.yaml: url: "kbisect" is no URL`},
+		"repos:\n  a/b: /x\n":                 {`c.yaml: repos: "a/b" is no name`},
+		"repos:\n  linux:\n":                  {"c.yaml: repos.linux: no directory"},
+		"# " + strings.Repeat("x", maxFile+1): {"c.yaml: more than"},
+	} {
+		_, err := Parse("c.yaml", "/", []byte(text))
+		for _, w := range want {
+			if err == nil || !strings.Contains(err.Error(), w) {
+				t.Errorf("%.60q: %v, want %q", text, err, w)
+			}
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte("listen: 127.0.0.1:1\nrepos:\n  a: b\n"))
+	f.Add([]byte("slots: 1e9\nopen: *x\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		c, err := Parse("c.yaml", "/", text)
+		if err == nil && (c.Slots < 1 || c.Listen == "" || c.URL == "") {
+			t.Errorf("%+v", c)
+		}
+	})
+}
+
+// The example that is installed is right, and says what the defaults are.
+func TestExample(t *testing.T) {
+	text, err := os.ReadFile("../../deploy/serve.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Parse("serve.yaml", "/etc/kbisect", text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What is commented out as a default must be one.
+	all := regexp.MustCompile(`(?m)^#(url|slots|open):`).ReplaceAll(text, []byte("$1:"))
+	again, err := Parse("serve.yaml", "/etc/kbisect", all)
+	if diff := cmp.Diff(got, again); err != nil || diff != "" {
+		t.Errorf("%v\n%s", err, diff)
+	}
+}
