@@ -13,7 +13,7 @@ import (
 // commit that fails with the base and its neighbours. update is called with the
 // result as it grows; after an error the rows that are through stay in res.
 func (l *Lab) Series(ctx context.Context, base kernel.Commit, commits []kernel.Commit, plan Plan, res *kernel.SeriesResult, update func()) error {
-	res.Base, res.Commits, res.BaseRow = base, nil, nil
+	res.Base, res.Commits, res.BaseRow, res.Total = base, nil, nil, len(commits)
 	total := len(commits) + 1
 	st := &seriesTest{lab: l, plan: plan, res: res, total: total}
 	defer st.up.closeAll()

@@ -57,7 +57,8 @@ type KernelResult struct {
 type SeriesResult struct {
 	Schema   string            `json:"schema"` // kbisect/series/v1
 	ID       string            `json:"id"`
-	Status   string            `json:"status"` // done, or interrupted with what there is
+	Status   string            `json:"status"`          // done, or interrupted with what there is
+	Total    int               `json:"total,omitempty"` // commits of the series, also those it has not come to
 	Profile  string            `json:"profile"`
 	Base     Commit            `json:"base"`
 	Commits  []CommitResult    `json:"commits"`   // the series, without its base
@@ -85,6 +86,7 @@ const (
 	NotSingleChange BisectStatus = "not-single-change"
 	OlderThanGood   BisectStatus = "older-than-good"
 	NoConclusion    BisectStatus = "inconclusive"
+	Searching       BisectStatus = "searching" // it has not ended
 )
 
 // Candidate is a commit that may be the culprit, with its probability.

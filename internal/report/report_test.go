@@ -233,3 +233,21 @@ func TestGitBisectLogStart(t *testing.T) {
 		}
 	}
 }
+
+// What is under way is not called interrupted or without conclusion.
+func TestUnderWay(t *testing.T) {
+	good := kernel.CommitResult{SHA: sha(1), Build: kernel.Build{Status: kernel.BuildOK}, Boot: kernel.Boot{Status: kernel.BootOK},
+		Tests: []kernel.TestResult{{Name: "cow/a/base", Verdict: kernel.Good, Runs: 2}}}
+	for want, v := range map[string]any{
+		"searching": &kernel.BisectResult{Status: kernel.Searching},
+		"searching: 7 candidates left after 12 runs": &kernel.BisectResult{Status: kernel.Searching, Runs: 12, Steps: []kernel.BisectStep{{Left: 14}, {Left: 7}}},
+		"running, none of 6 commits so far":          &kernel.SeriesResult{Status: "running", Total: 6},
+		"running, 1 of 6 commits so far: ":           &kernel.SeriesResult{Status: "running", Total: 6, Commits: []kernel.CommitResult{good}},
+		"interrupted, none of 6 commits so far":      &kernel.SeriesResult{Status: "interrupted", Total: 6},
+	} {
+		got, err := Verdict(v)
+		if err != nil || !strings.HasPrefix(got, want) {
+			t.Errorf("%q, %v, want %q", got, err, want)
+		}
+	}
+}

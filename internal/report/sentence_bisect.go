@@ -40,6 +40,10 @@ func bisectSentence(r *kernel.BisectResult) string {
 		return "no single change: the results do not go from good to bad once"
 	case r.Status == kernel.OlderThanGood:
 		return fmt.Sprintf("older than the good end: %s fails already", named(r.Good.SHA, r.Good.Subject))
+	case r.Status == kernel.Searching && len(r.Steps) == 0:
+		return "searching"
+	case r.Status == kernel.Searching:
+		return fmt.Sprintf("searching: %s left after %s", count(r.Steps[len(r.Steps)-1].Left, "candidate"), count(r.Runs, "run"))
 	case r.Status == kernel.NoConclusion || r.Status == "":
 		return "no conclusion"
 	}

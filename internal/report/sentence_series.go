@@ -26,7 +26,13 @@ func (s *series) sentence() string {
 			}
 		}
 	}
-	if s.Status != "" && s.Status != "done" {
+	total = max(total, s.Total)
+	switch {
+	case s.Status != "" && s.Status != "done" && measured == 0:
+		return fmt.Sprintf("%s, none of %s so far", plain(s.Status), count(total, "commit"))
+	case s.Status == "running":
+		return fmt.Sprintf("running, %d of %s so far: %s", measured, count(total, "commit"), s.judgement(measured, testable))
+	case s.Status != "" && s.Status != "done":
 		return fmt.Sprintf("%s after %d of %s: %s", plain(s.Status), measured, count(total, "commit"), s.judgement(measured, testable))
 	}
 	return s.judgement(total, testable)

@@ -141,10 +141,7 @@ func underWay(result any) any {
 		return &c
 	case *kernel.BisectResult:
 		c := *r
-		c.Status = "still searching"
-		if n := len(c.Steps); n > 0 {
-			c.Status += kernel.BisectStatus(": " + count(c.Steps[n-1].Left, "candidate") + " left")
-		}
+		c.Status = kernel.Searching
 		return &c
 	}
 	return result
