@@ -12,7 +12,7 @@ BUSYBOX  ?= $(shell command -v busybox)
 GOFILES  := $(shell find cmd internal kconfigs vmimage -name '*.go' -not -name '*_test.go')
 REPRO    := $(wildcard vmimage/reproducers/*.c vmimage/reproducers/*.h vmimage/reproducers/build.sh)
 
-.PHONY: help build deps test unit lint e2e demo simulate versions ladder mutants clean
+.PHONY: help build deps browser test unit lint e2e demo simulate versions ladder mutants clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -36,7 +36,10 @@ $(EMBEDDED)/image.cpio.zst: $(BIN)/guest-agent $(BIN)/repro $(wildcard vmimage/*
 deps: ## install what is missing (as root; otherwise print the command)
 	@deploy/install-deps
 
-test: deps build ## everything: gofmt, vet, lint, unit tests with -race, e2e on real kernels
+browser: deps
+	@deploy/install-deps --tests || echo "make: no browser; the test that needs one is skipped" >&2
+
+test: deps browser build ## everything: gofmt, vet, lint, unit tests with -race, e2e on real kernels
 	@tests/run-all
 
 unit: ## unit tests only: no root, no network, no QEMU

@@ -53,16 +53,20 @@ func usagef(format string, a ...any) error { return &usageError{fmt.Sprintf(form
 
 // Main runs the command line and returns the exit status.
 func Main(args []string, stdout, stderr io.Writer) int {
+	return (&options{args: args, stdout: stdout, stderr: stderr}).main()
+}
+
+func (o *options) main() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	// A second ^C must not wait for an orderly end.
 	context.AfterFunc(ctx, stop)
-	root := newRoot(&options{args: args, stdout: stdout, stderr: stderr})
-	root.SetArgs(args)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
+	root := newRoot(o)
+	root.SetArgs(o.args)
+	root.SetOut(o.stdout)
+	root.SetErr(o.stderr)
 	cmd, err := root.ExecuteContextC(ctx)
-	return status(cmd, err, stderr)
+	return status(cmd, err, o.stderr)
 }
 
 // status prints an error as one line and gives its exit status.
@@ -74,6 +78,11 @@ func status(cmd *cobra.Command, err error, stderr io.Writer) int {
 	}
 	if errors.As(err, &code) {
 		return int(code)
+	}
+	var config *configError
+	if errors.As(err, &config) { // it shows the place on lines of its own
+		fmt.Fprintf(stderr, "orchestrator: %s\n", config.text)
+		return exitUsage
 	}
 	fmt.Fprintf(stderr, "orchestrator: %s\n", oneLine(err.Error()))
 	var (
@@ -128,7 +137,7 @@ Given a good and a bad end, it names the commit.`,
 	f.IntVar(&o.jobs, "jobs", defaultJobs(), "parallel compilers of one build")
 	f.DurationVar(&o.timeout, "timeout", 0, "stop after this time and keep the runs (default: no limit)")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "log what is done to standard error")
-	root.AddCommand(newDoctor(o), newList(o), newCheck(o), newSeries(o), newBisect(o), newStep(o), newUndo(o), newReport(o), newSimulate(o))
+	root.AddCommand(newDoctor(o), newList(o), newCheck(o), newSeries(o), newBisect(o), newStep(o), newUndo(o), newReport(o), newSimulate(o), newServe(o), newBackup(o))
 	for _, c := range append(root.Commands(), root) {
 		run := c.RunE
 		c.RunE = func(cmd *cobra.Command, args []string) error {

@@ -20,6 +20,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv("KBISECT_TEST_SERVE") != "" {
+		serveSimulated()
+	}
 	testscript.Main(m, map[string]func(){
 		"orchestrator": func() { os.Exit(Main(os.Args[1:], os.Stdout, os.Stderr)) },
 	})

@@ -24,6 +24,7 @@ import (
 	"github.com/kernel-bisect/kbisect/internal/qemu"
 	"github.com/kernel-bisect/kbisect/internal/runner"
 	"github.com/kernel-bisect/kbisect/internal/settings"
+	"github.com/kernel-bisect/kbisect/internal/store"
 	"github.com/kernel-bisect/kbisect/vmimage"
 )
 
@@ -74,58 +75,78 @@ type bench struct {
 	repo    *gitrepo.Repo // nil for a ready kernel
 	slot    *gitrepo.Worktree
 	started time.Time
+	attempt int // of a service's job, from 1
 }
 
 // newBench wires a job of an open workspace. repo is nil for a ready kernel.
 func (o *options) newBench(ctx context.Context, ws *workspace, id string, req request, repo *gitrepo.Repo) (*bench, error) {
-	b := &bench{ws: ws, id: id, req: req, repo: repo, log: o.logger(), started: time.Now()}
+	b := &bench{ws: ws, id: id, req: req, repo: repo, log: o.logger(), started: time.Now(), attempt: o.attempt}
 	var err error
 	if b.profile, err = profileOf(req.Profile); err != nil {
 		return nil, err
 	}
 	b.profile.Machine = req.Guest.On(b.profile.Machine)
-	image, digest, err := guestImage(ws.cache, req.Files, nil)
-	if err != nil {
+	b.bar = o.newProgress()
+	if err := b.wire(ctx, o); err != nil {
+		b.bar.close()
 		return nil, err
+	}
+	if o.measure != nil {
+		o.measure(b.lab)
+	}
+	return b, nil
+}
+
+// wire makes the job's lab.
+func (b *bench) wire(ctx context.Context, o *options) error {
+	b.lab = &job.Lab{Job: b.id, Record: b.ws.store, Fresh: b.req.Fresh, Notify: b.bar.notify}
+	if b.attempt > 0 {
+		b.lab.Record = store.Fenced{Store: b.ws.store, Attempt: b.attempt}
+	}
+	if o.simulate != nil {
+		o.simulate(b.lab)
+		return nil
+	}
+	if err := b.addGuests(ctx); err != nil || b.repo == nil {
+		return err
+	}
+	return b.addBuilder(ctx, o)
+}
+
+// addGuests wires the boot of kernels.
+func (b *bench) addGuests(ctx context.Context) error {
+	req := b.req
+	image, digest, err := guestImage(b.ws.cache, req.Files, nil)
+	if err != nil {
+		return err
 	}
 	qemuPath, err := exec.LookPath(qemuBinary)
 	if err != nil {
-		return nil, fmt.Errorf("%s is not installed: deploy/install-deps installs it (see `orchestrator doctor`)", qemuBinary)
+		return fmt.Errorf("%s is not installed: deploy/install-deps installs it (see `orchestrator doctor`)", qemuBinary)
 	}
-	accel, err := qemu.ChooseAccel(ctx, ws.data, qemuPath, filepath.Join(ws.cache, "accel.json"), false)
+	accel, err := qemu.ChooseAccel(ctx, b.ws.data, qemuPath, filepath.Join(b.ws.cache, "accel.json"), false)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, t := range accel.Trials {
 		if t.Error != "" {
 			b.log.Info("accelerator of no use here", zap.String("accelerator", t.Accel), zap.String("seen", t.Error))
 		}
 	}
-	b.bar = o.newProgress()
 	b.host = kernel.Host{CPUs: runtime.NumCPU(), QEMU: accel.QEMU, Accelerator: accel.Accel, Compiler: kbuild.Compiler(ctx), Guest: digest}
-	lab := &runner.Lab{Owner: ws.data, QEMU: qemuPath, Accel: accel.Accel, Image: image, Limits: guest.DefaultLimits, Log: b.log, Allowed: req.Allowed, NoFork: req.BootPerRun}
+	lab := &runner.Lab{Owner: b.ws.data, QEMU: qemuPath, Accel: accel.Accel, Image: image, Limits: guest.DefaultLimits, Log: b.log, Allowed: req.Allowed, NoFork: req.BootPerRun}
 	if len(req.Programs) == 0 { // else they have the guest to themselves
 		lab.Waiting = []string{vmimage.ReproducerPath, vmimage.ReproducerWaits}
 	}
-	b.lab = &job.Lab{
-		Job: id, Record: ws.store, Fresh: req.Fresh, Notify: b.bar.notify,
-		Setting: setting(b.profile.Machine, accel, digest, req.Allowed),
-		Boot: func(ctx context.Context, k kernel.Kernel) (job.Bench, kernel.Boot, error) {
-			booted, boot, err := lab.Boot(ctx, k, b.profile.Machine)
-			if booted == nil { // not a *Booted in an interface
-				return nil, boot, err
-			}
-			return booted, boot, err
-		},
+	b.lab.Setting = setting(b.profile.Machine, accel, digest, req.Allowed)
+	b.lab.Boot = func(ctx context.Context, k kernel.Kernel) (job.Bench, kernel.Boot, error) {
+		booted, boot, err := lab.Boot(ctx, k, b.profile.Machine)
+		if booted == nil { // not a *Booted in an interface
+			return nil, boot, err
+		}
+		return booted, boot, err
 	}
-	if repo == nil {
-		return b, nil
-	}
-	if err := b.addBuilder(ctx, o); err != nil {
-		b.bar.close()
-		return nil, err
-	}
-	return b, nil
+	return nil
 }
 
 // addBuilder wires the build of commits.
@@ -135,7 +156,15 @@ func (b *bench) addBuilder(ctx context.Context, o *options) error {
 		return err
 	}
 	builder.Progress = b.bar.building
-	b.lab.Build, b.lab.BuildClean = builder.Build, builder.BuildClean
+	b.lab.Build = func(ctx context.Context, c kernel.Commit) (kernel.Build, error) {
+		if kept, ok, err := builder.Kept(ctx, c); ok || err != nil {
+			return kept, err
+		}
+		return b.inSlot(ctx, c, builder.Build)
+	}
+	b.lab.BuildClean = func(ctx context.Context, c kernel.Commit) (kernel.Build, error) {
+		return b.inSlot(ctx, c, builder.BuildClean)
+	}
 	b.lab.Revert = func(ctx context.Context, culprit, head kernel.Commit) (kernel.Commit, string, error) {
 		c, err := b.repo.Revert(ctx, culprit.SHA, head.SHA)
 		var refused *gitrepo.RevertError
@@ -145,6 +174,16 @@ func (b *bench) addBuilder(ctx context.Context, o *options) error {
 		return c, "", err
 	}
 	return nil
+}
+
+// inSlot builds when no other job does.
+func (b *bench) inSlot(ctx context.Context, c kernel.Commit, build func(context.Context, kernel.Commit) (kernel.Build, error)) (kernel.Build, error) {
+	free, err := b.ws.takeSlot(ctx)
+	if err != nil {
+		return kernel.Build{}, err
+	}
+	defer free()
+	return build(ctx, c)
 }
 
 // builder makes the builder of the bench's profile.
@@ -189,6 +228,9 @@ func (b *bench) save(ctx context.Context, status string, result any) error {
 		return err
 	}
 	// The end of a job is recorded even when it was cancelled.
+	if b.attempt > 0 { // how it ended is the service's to say
+		return b.ws.store.SaveResult(context.WithoutCancel(ctx), b.id, b.attempt, text)
+	}
 	return b.ws.store.SaveJob(context.WithoutCancel(ctx), b.id, status, text)
 }
 

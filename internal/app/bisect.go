@@ -86,6 +86,25 @@ func newBisect(o *options) *cobra.Command {
 
 // startBisect checks the range, records the job and carries it out.
 func (o *options) startBisect(ctx context.Context, req request, goodRev, badRev string) error {
+	if err := chasesOne(req); err != nil {
+		return err
+	}
+	ws, err := o.openWorkspace(ctx)
+	if err != nil {
+		return err
+	}
+	defer ws.close()
+	if req, err = o.prepareBisect(ctx, ws, req, goodRev, badRev); err != nil {
+		return err
+	}
+	id, err := ws.newJob(ctx, req)
+	if err != nil {
+		return err
+	}
+	return o.runBisect(ctx, ws, id, req)
+}
+
+func chasesOne(req request) error {
 	programs, err := req.programs()
 	if err != nil {
 		return err
@@ -96,14 +115,14 @@ func (o *options) startBisect(ctx context.Context, req request, goodRev, badRev 
 	if len(programs) != 1 {
 		return usagef("--test %s names %d tests; a bisection chases one", req.Tests[0], len(programs))
 	}
-	ws, err := o.openWorkspace(ctx)
-	if err != nil {
-		return err
-	}
-	defer ws.close()
+	return nil
+}
+
+// prepareBisect finds the ends of a bisection, and what a build costs.
+func (o *options) prepareBisect(ctx context.Context, ws *workspace, req request, goodRev, badRev string) (request, error) {
 	repo, err := gitrepo.Open(ctx, ws.data, req.Repo)
 	if err != nil {
-		return err
+		return req, err
 	}
 	// The older end first.
 	revs, names := [2]string{goodRev, badRev}, [2]string{"--good", "--bad"}
@@ -113,24 +132,17 @@ func (o *options) startBisect(ctx context.Context, req request, goodRev, badRev 
 	var ends [2]kernel.Commit
 	for i, rev := range revs {
 		if ends[i], err = repo.Resolve(ctx, rev); err != nil {
-			return err
+			return req, err
 		}
 		if err := repo.CheckKernel(ctx, ends[i]); err != nil {
-			return err
+			return req, err
 		}
 	}
 	if err := checkOrder(ctx, repo, ends, revs, names); err != nil {
-		return err
+		return req, err
 	}
 	req.Base, req.Head = ends[0].SHA, ends[1].SHA
-	if err := o.predict(ctx, ws, repo, &req); err != nil {
-		return err
-	}
-	id, err := ws.newJob(ctx, req)
-	if err != nil {
-		return err
-	}
-	return o.runBisect(ctx, ws, id, req)
+	return req, o.predict(ctx, ws, repo, &req)
 }
 
 // checkOrder explains an older end that is not below the newer one.
@@ -188,7 +200,7 @@ func (o *options) runBisect(ctx context.Context, ws *workspace, id string, req r
 	if err != nil {
 		return err
 	}
-	defer ws.abandon(ctx, id)
+	defer o.abandon(ctx, ws, id)
 	b, err := o.newBench(ctx, ws, id, req, repo)
 	if err != nil {
 		return err

@@ -143,8 +143,7 @@ func (o *options) runCheck(ctx context.Context, p planFlags, s subjectFlags) (*k
 	if err != nil {
 		return nil, err
 	}
-	plan, err := req.plan()
-	if err != nil {
+	if _, err := req.plan(); err != nil {
 		return nil, err
 	}
 	ws, err := o.openWorkspace(ctx)
@@ -164,20 +163,36 @@ func (o *options) runCheck(ctx context.Context, p planFlags, s subjectFlags) (*k
 	if err != nil {
 		return nil, err
 	}
-	defer ws.abandon(ctx, id)
-	b, err := o.newBench(ctx, ws, id, req, repo)
+	return o.carryCheck(ctx, ws, id, req, subject{repo, commit, ready})
+}
+
+// subject is what a check tests: a commit, or a ready kernel.
+type subject struct {
+	repo   *gitrepo.Repo // nil for a ready kernel
+	commit kernel.Commit
+	ready  []readyKernel // none or one
+}
+
+// carryCheck carries out a recorded check.
+func (o *options) carryCheck(ctx context.Context, ws *workspace, id string, req request, s subject) (*kernel.CheckResult, error) {
+	plan, err := req.plan()
+	if err != nil {
+		return nil, err
+	}
+	defer o.abandon(ctx, ws, id)
+	b, err := o.newBench(ctx, ws, id, req, s.repo)
 	if err != nil {
 		return nil, err
 	}
 	defer b.close()
 	var k *kernel.Kernel
-	if len(ready) > 0 {
-		if err := ready[0].pack(ws.cache, req.Files); err != nil {
+	if len(s.ready) > 0 {
+		if err := s.ready[0].pack(ws.cache, req.Files); err != nil {
 			return nil, err
 		}
-		k = &ready[0].kernel
+		k = &s.ready[0].kernel
 	}
-	res, err := b.check(ctx, k, commit, plan)
+	res, err := b.check(ctx, k, s.commit, plan)
 	status := store.Done
 	if err != nil {
 		status = store.Interrupted

@@ -37,7 +37,7 @@ func (o *options) runMatrix(ctx context.Context, p planFlags, s subjectFlags) er
 	if err != nil {
 		return err
 	}
-	defer ws.abandon(ctx, id)
+	defer o.abandon(ctx, ws, id)
 	b, err := o.newBench(ctx, ws, id, req, nil)
 	if err != nil {
 		return err

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/term"
 
+	"github.com/kernel-bisect/kbisect/internal/job"
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 	"github.com/kernel-bisect/kbisect/internal/report"
 )
@@ -31,6 +32,13 @@ type options struct {
 	jobs                    int
 	timeout                 time.Duration
 	verbose                 bool
+
+	attempt int             // of a service's job, from 1; 0 on the command line
+	log     *zap.Logger     // of a service; nil on the command line
+	hook    func(job.Event) // takes the progress of a service's job
+	measure func(*job.Lab)  // counts what a service's job does
+
+	simulate func(*job.Lab) // of tests: stands for compilers and guests
 }
 
 func defaultJobs() int { return runtime.NumCPU() }
@@ -88,6 +96,9 @@ func xdg(name, home, fallback string) string {
 }
 
 func (o *options) logger() *zap.Logger {
+	if o.log != nil {
+		return o.log
+	}
 	if !o.verbose {
 		return zap.NewNop()
 	}

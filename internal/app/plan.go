@@ -62,7 +62,7 @@ func (p *planFlags) registerTests(cmd *cobra.Command) {
 	f.StringArrayVar(&p.scripts, "script", nil, scriptUsage+"; repeatable")
 	// Two clean runs put a verdict above 95 %.
 	f.BoolVar(&p.shareGuests, "share-guests", false, "let tests that pass do so in one guest; one that does not gets guests of its own")
-	f.IntVar(&p.runs, "runs", 2, "runs of each test at least; more are made while they disagree")
+	f.IntVar(&p.runs, "runs", defaultRuns, "runs of each test at least; more are made while they disagree")
 	f.IntVar(&p.maxRuns, "max-runs", 0, "runs of each test at most, whether they agree or not (default 20, and 100 where a series compares commits)")
 }
 

@@ -22,6 +22,7 @@ type progress struct {
 	start time.Time
 	quit  chan struct{}
 	once  sync.Once
+	hook  func(job.Event) // told of everything, may be nil
 
 	mu    sync.Mutex // mu guards the following fields
 	event job.Event
@@ -31,7 +32,7 @@ type progress struct {
 }
 
 func (o *options) newProgress() *progress {
-	p := &progress{w: o.stderr, width: 80, start: time.Now(), quit: make(chan struct{})}
+	p := &progress{w: o.stderr, width: 80, start: time.Now(), quit: make(chan struct{}), hook: o.hook}
 	if f, ok := o.stderr.(*os.File); ok && term.IsTerminal(int(f.Fd())) && !o.verbose {
 		p.tty = true
 		if w, _, err := term.GetSize(int(f.Fd())); err == nil {
@@ -67,6 +68,9 @@ func (p *progress) tick() {
 
 // notify takes a job's event.
 func (p *progress) notify(e job.Event) {
+	if p.hook != nil {
+		p.hook(e)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if e.Phase == "done" {
@@ -87,8 +91,16 @@ func (p *progress) notify(e job.Event) {
 // building takes the builder's progress.
 func (p *progress) building(b kbuild.Progress) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.build = b
+	e := p.event
+	p.mu.Unlock()
+	if p.hook != nil && e.Phase == "build" {
+		e.Text = b.Phase
+		if b.Phase == "compile" {
+			e.Text = fmt.Sprintf("%d objects compiled", b.Objects)
+		}
+		p.hook(e)
+	}
 }
 
 func (p *progress) clear() {

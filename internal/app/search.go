@@ -36,14 +36,17 @@ type searchRequest struct {
 	Price float64 `json:"price,omitempty"`
 }
 
+// defaultSearch is what the flags are by default.
+func defaultSearch() searchRequest { return searchRequest{Confidence: 0.99, MaxIterations: 32} }
+
 func (r *searchRequest) register(f *pflag.FlagSet) {
-	f.Float64Var(&r.Confidence, "confidence", 0.99, "probability with which the named commit must be the culprit")
+	f.Float64Var(&r.Confidence, "confidence", defaultSearch().Confidence, "probability with which the named commit must be the culprit")
 	f.BoolVar(&r.FindFix, "find-fix", false, "search for the commit that repaired: --bad is the older end, --good the newer one")
 	f.StringArrayVar(&r.Paths, "path", nil, "only commits that touch this `path` are candidates; repeatable")
 	f.BoolVar(&r.FirstParent, "first-parent", false, "follow first parents only: a merge stands for all that it brought")
 	f.StringArrayVar(&r.Suspects, "suspect", nil, "commits that touch this `path`, or name this function in their message, are 20 times as likely beforehand; repeatable")
 	f.BoolVar(&r.AnyFailure, "any-failure", false, "count every failure, whatever its signature")
-	f.IntVar(&r.MaxIterations, "max-iterations", 32, "repeat a rare failure's test up to so often within each run; 1 is never")
+	f.IntVar(&r.MaxIterations, "max-iterations", defaultSearch().MaxIterations, "repeat a rare failure's test up to so often within each run; 1 is never")
 	f.IntVar(&r.MaxRuns, "max-runs", 0, "stop after so many runs with the commits that are left (default grows with the range)")
 	f.IntVar(&r.MaxBuilds, "max-builds", 0, "test at most so many commits besides the ends (default grows with the range)")
 	f.DurationVar(&r.MaxTime, "max-time", 0, "stop after so long with the commits that are left; --resume goes on for as long again")
@@ -105,6 +108,9 @@ func isPath(s string) bool { return strings.ContainsAny(s, "/.") }
 // predict finds the commits of a request's range whose kernels are kept, and
 // what the build of another may cost.
 func (o *options) predict(ctx context.Context, ws *workspace, repo *gitrepo.Repo, req *request) error {
+	if o.simulate != nil {
+		return nil
+	}
 	b := &bench{ws: ws, req: *req, repo: repo, log: o.logger()}
 	var err error
 	if b.profile, err = profileOf(req.Profile); err != nil {

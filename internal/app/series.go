@@ -92,27 +92,7 @@ func (o *options) startSeries(ctx context.Context, req request, r revRange) erro
 		return err
 	}
 	defer ws.close()
-	repo, err := gitrepo.Open(ctx, ws.data, req.Repo)
-	if err != nil {
-		return err
-	}
-	base, err := repo.Resolve(ctx, r.base)
-	if err != nil {
-		return err
-	}
-	if err := repo.CheckKernel(ctx, base); err != nil {
-		return err
-	}
-	req.Base = base.SHA
-	if r.mbox != "" {
-		req.Head, err = o.applyMbox(ctx, ws, repo, base, r.mbox)
-	} else {
-		req.Head, err = seriesHead(ctx, repo, base, r)
-	}
-	if err != nil {
-		return err
-	}
-	if _, err := seriesCommits(ctx, repo, base, req); err != nil {
+	if req, err = prepareSeries(ctx, ws, req, r); err != nil {
 		return err
 	}
 	id, err := ws.newJob(ctx, req)
@@ -122,8 +102,39 @@ func (o *options) startSeries(ctx context.Context, req request, r revRange) erro
 	return o.runSeries(ctx, ws, id, req)
 }
 
+// prepareSeries finds the commits of a series, and makes those of a mailbox.
+func prepareSeries(ctx context.Context, ws *workspace, req request, r revRange) (request, error) {
+	repo, err := gitrepo.Open(ctx, ws.data, req.Repo)
+	if err != nil {
+		return req, err
+	}
+	base, err := repo.Resolve(ctx, r.base)
+	if err != nil {
+		return req, err
+	}
+	if err := repo.CheckKernel(ctx, base); err != nil {
+		return req, err
+	}
+	req.Base = base.SHA
+	if r.mbox != "" {
+		req.Head, err = applyMbox(ctx, ws, repo, base, r.mbox)
+	} else {
+		req.Head, err = seriesHead(ctx, repo, base, r)
+	}
+	if err != nil {
+		return req, err
+	}
+	_, err = seriesCommits(ctx, repo, base, req)
+	return req, err
+}
+
 // applyMbox applies the mails in the build slot's worktree.
-func (o *options) applyMbox(ctx context.Context, ws *workspace, repo *gitrepo.Repo, base kernel.Commit, mbox string) (string, error) {
+func applyMbox(ctx context.Context, ws *workspace, repo *gitrepo.Repo, base kernel.Commit, mbox string) (string, error) {
+	free, err := ws.takeSlot(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer free()
 	slot := repo.Worktree(filepath.Join(ws.cache, "slots", repo.ID(), "src"))
 	commits, err := slot.ApplyMbox(ctx, base.SHA, mbox)
 	var ae *gitrepo.ApplyError
@@ -189,7 +200,7 @@ func (o *options) runSeries(ctx context.Context, ws *workspace, id string, req r
 	if err != nil {
 		return err
 	}
-	defer ws.abandon(ctx, id)
+	defer o.abandon(ctx, ws, id)
 	b, err := o.newBench(ctx, ws, id, req, repo)
 	if err != nil {
 		return err

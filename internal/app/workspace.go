@@ -21,6 +21,18 @@ type workspace struct {
 	data, cache string
 	store       *store.Store
 	locks       []*os.File
+	slot        chan struct{} // full while a worktree is in use: jobs beside each other share it
+}
+
+// takeSlot waits for the worktree and the object tree: one build uses all
+// processors, and two would only take turns on them.
+func (w *workspace) takeSlot(ctx context.Context) (free func(), err error) {
+	select {
+	case w.slot <- struct{}{}:
+		return func() { <-w.slot }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 // openWorkspace takes the data directory for work. While it is open no other
@@ -30,7 +42,7 @@ func (o *options) openWorkspace(ctx context.Context) (*workspace, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &workspace{data: data, cache: cache}
+	w := &workspace{data: data, cache: cache, slot: make(chan struct{}, 1)}
 	for _, dir := range []string{data, cache} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			w.close()
@@ -77,9 +89,12 @@ func (w *workspace) close() {
 	}
 }
 
-// abandon marks a job that ended before it got anywhere: it is not running.
-func (w *workspace) abandon(ctx context.Context, id string) {
-	_ = w.store.Abandon(context.WithoutCancel(ctx), id)
+// abandon marks a job that ended before it got anywhere: it is not running. What
+// becomes of a service's jobs is the service's to say.
+func (o *options) abandon(ctx context.Context, w *workspace, id string) {
+	if o.attempt == 0 {
+		_ = w.store.Abandon(context.WithoutCancel(ctx), id)
+	}
 }
 
 // inUse says whether some kbisect holds the data directory.

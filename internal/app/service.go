@@ -1,0 +1,244 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/kernel-bisect/kbisect/internal/config"
+	"github.com/kernel-bisect/kbisect/internal/gitrepo"
+	"github.com/kernel-bisect/kbisect/internal/job"
+	"github.com/kernel-bisect/kbisect/internal/store"
+	"github.com/kernel-bisect/kbisect/internal/web"
+)
+
+// service carries out queued jobs, several at once. The record is its only
+// memory: killed and started again it takes the same jobs up, and each goes on
+// from the runs it made.
+type service struct {
+	o    *options
+	cfg  *config.Config
+	ws   *workspace
+	log  *zap.Logger
+	hub  *web.Hub
+	wake chan struct{} // told when a job was queued; one waiting is enough
+	stop chan struct{} // closed when those who look on are to go
+
+	metrics  *metrics
+	verdicts sync.Map // of jobs that ended: the first lines of their reports
+	announce []string // what this machine has, for the page of workers
+
+	mu      sync.Mutex
+	running map[string]context.CancelCauseFunc // job -> how to end it
+}
+
+func newService(o *options, cfg *config.Config, ws *workspace, log *zap.Logger) *service {
+	s := &service{o: o, cfg: cfg, ws: ws, log: log, hub: &web.Hub{}, wake: make(chan struct{}, 1), stop: make(chan struct{}), running: map[string]context.CancelCauseFunc{}}
+	s.metrics = newMetrics(
+		func() float64 { return float64(len((&pages{s.hub, s}).Queue())) },
+		func() float64 { return float64(len(s.underWay())) })
+	return s
+}
+
+// Why a job of the service is ended before its end.
+var (
+	errCancelled = errors.New("cancelled")
+	errStopped   = errors.New("the service stops")
+)
+
+// run carries out jobs until ctx ends. Those under way then go back into the
+// queue: they keep their runs.
+func (s *service) run(ctx context.Context) error {
+	n, err := s.ws.store.Requeue(ctx)
+	if err != nil {
+		return err
+	}
+	if n > 0 {
+		s.log.Info("jobs that were cut short are queued again", zap.Int("jobs", n))
+	}
+	var slots sync.WaitGroup
+	for range s.cfg.Slots {
+		slots.Go(func() { s.slot(ctx) })
+	}
+	slots.Wait()
+	_, err = s.ws.store.Requeue(context.WithoutCancel(ctx))
+	return err
+}
+
+// slot carries out one job after the other.
+func (s *service) slot(ctx context.Context) {
+	for ctx.Err() == nil {
+		j, ok, err := s.ws.store.Next(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			// A full disk, most likely: it may be mended under way.
+			s.log.Error("no job can be taken from the queue", zap.Error(err))
+			s.rest(ctx)
+		case ok:
+			s.nudge() // there may be more, for another slot
+			s.carry(ctx, j)
+		default:
+			s.rest(ctx)
+		}
+	}
+}
+
+// rest waits until a job is queued. The record may change without a word to
+// us: look at it from time to time.
+func (s *service) rest(ctx context.Context) {
+	const everySoOften = 15 * time.Second
+	t := time.NewTimer(everySoOften)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-s.wake:
+	case <-t.C:
+	}
+}
+
+func (s *service) nudge() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// carry carries out one job and records how it ended.
+func (s *service) carry(ctx context.Context, j store.Job) {
+	log := s.log.With(zap.String("job", j.ID), zap.Int("attempt", j.Attempt))
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	s.mu.Lock()
+	s.running[j.ID] = end
+	s.mu.Unlock()
+	start := time.Now()
+	log.Info("job starts", zap.String("kind", j.Kind), zap.String("title", j.Title))
+	err := s.do(ctx, j, log)
+	s.mu.Lock()
+	delete(s.running, j.ID)
+	s.mu.Unlock()
+	defer s.over(j.ID)
+	status, why := outcomeOf(ctx, err)
+	if status == store.Running {
+		log.Info("job goes back into the queue", zap.Duration("after", time.Since(start)))
+		return
+	}
+	s.metrics.jobs.WithLabelValues(j.Kind, status).Inc()
+	log.Info("job ended", zap.String("status", status), zap.String("error", why), zap.Duration("after", time.Since(start)))
+	if err := s.ws.store.Finish(context.WithoutCancel(ctx), j.ID, j.Attempt, status, why, nil); err != nil {
+		log.Error("the end of the job is not recorded", zap.Error(err))
+	}
+}
+
+// over tells those who look on that a job does nothing any more.
+func (s *service) over(id string) {
+	s.hub.Publish(event(id, job.Event{Phase: "ended"}))
+	s.hub.Forget(id)
+}
+
+// outcomeOf says how a job ended: Running if it did not and goes on later.
+func outcomeOf(ctx context.Context, err error) (status, why string) {
+	var code statusError
+	switch cause := context.Cause(ctx); {
+	case err == nil || errors.As(err, &code):
+		return store.Done, ""
+	case errors.Is(cause, errCancelled):
+		return store.Cancelled, ""
+	case cause != nil:
+		return store.Running, ""
+	}
+	return store.Failed, oneLine(err.Error())
+}
+
+// do carries out a job as the command line would, without a terminal. A bug in
+// one job must not take the others along.
+func (s *service) do(ctx context.Context, j store.Job, log *zap.Logger) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			log.Error("a job panics", zap.Any("panic", r), zap.ByteString("stack", debug.Stack()))
+			err = fmt.Errorf("a bug in kbisect: %v (the log has more)", r)
+		}
+	}()
+	req, err := decodeRequest(j.Request)
+	if err != nil {
+		return err
+	}
+	o := &options{
+		stdout: io.Discard, stderr: io.Discard, format: "json", dataDir: s.o.dataDir, jobs: s.o.jobs,
+		attempt: j.Attempt, log: log,
+		hook:    func(e job.Event) { s.hub.Publish(event(j.ID, e)) },
+		measure: s.metrics.measure, simulate: s.o.simulate,
+	}
+	switch j.Kind {
+	case "series":
+		return o.runSeries(ctx, s.ws, j.ID, req)
+	case "bisect":
+		return o.runBisect(ctx, s.ws, j.ID, req)
+	case "check":
+		sub, err := recordedSubject(ctx, s.ws, &req)
+		if err != nil {
+			return err
+		}
+		_, err = o.carryCheck(ctx, s.ws, j.ID, req, sub)
+		return err
+	}
+	return fmt.Errorf("a job of an unknown kind %q", j.Kind)
+}
+
+// recordedSubject finds again what a recorded check tests.
+func recordedSubject(ctx context.Context, ws *workspace, req *request) (subject, error) {
+	if len(req.Kernels) > 0 {
+		again := *req
+		again.Kernels, again.Modules = nil, nil
+		ready, err := (&subjectFlags{kernels: req.Kernels, modules: req.Modules}).readyKernels(&again)
+		return subject{ready: ready}, err
+	}
+	repo, err := gitrepo.Open(ctx, ws.data, req.Repo)
+	if err != nil {
+		return subject{}, err
+	}
+	commit, err := repo.Commit(ctx, req.Head)
+	return subject{repo: repo, commit: commit}, err
+}
+
+// cancel ends a job: at once in the queue, and as soon as its guests are down
+// when it is under way.
+func (s *service) cancel(ctx context.Context, id string) error {
+	if err := s.ws.store.Cancel(ctx, id); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if end := s.running[id]; end != nil {
+		end(errCancelled)
+	}
+	return nil
+}
+
+// retry queues a job again that has ended: it goes on from its runs.
+func (s *service) retry(ctx context.Context, id string) error {
+	if err := s.ws.store.Retry(ctx, id); err != nil {
+		return err
+	}
+	s.nudge()
+	return nil
+}
+
+// undo takes back runs of a job.
+func (s *service) undo(ctx context.Context, id string, which store.Selection) ([]store.Withdrawn, error) {
+	s.mu.Lock()
+	_, busy := s.running[id]
+	s.mu.Unlock()
+	if busy {
+		return nil, usagef("%s is under way: cancel it first", id)
+	}
+	return s.ws.store.Withdraw(ctx, id, which)
+}
