@@ -27,7 +27,7 @@ var rows = [][]string{
 	{"internal/gitrepo", "internal/imagecache", "internal/kbuild", "internal/qemu", "internal/guest", "internal/agent", "internal/store", "internal/kmod", "vmimage"},
 	{"internal/runner"},
 	{"internal/job"},
-	{"internal/web"},
+	{"internal/web", "internal/api"},
 	{"internal/app"},
 	{"cmd/orchestrator", "cmd/guest-agent", "vmimage/mkimage", "tests", "tests/laddertable", "tests/mutants/table", "tests/simulation"},
 }
