@@ -20,6 +20,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/term"
 
+	"github.com/kernel-bisect/kbisect/internal/api"
 	"github.com/kernel-bisect/kbisect/internal/config"
 	"github.com/kernel-bisect/kbisect/internal/store"
 	"github.com/kernel-bisect/kbisect/internal/web"
@@ -211,6 +212,13 @@ func (s *service) handler(ctx context.Context) (http.Handler, error) {
 	if s.cfg.Open != config.OpenNothing {
 		mux.Handle("/", web.New(o))
 	}
+	a := apis{p}
+	service := api.New(api.Options{
+		Jobs: a, Runs: a, Submitter: a, Live: a, Record: a, Tokens: a, Profiles: kconfigs.Profiles(), Repos: s.apiRepos(),
+		AnonymousRead: s.cfg.Open != config.OpenNothing, Uploads: s.ws.data, Log: s.log,
+	})
+	mux.Handle("/api/", service)
+	mux.Handle("/openapi.json", service)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		if _, err := s.ws.store.JobList(r.Context(), store.JobFilter{Limit: 1}); err != nil {
@@ -221,6 +229,15 @@ func (s *service) handler(ctx context.Context) (http.Handler, error) {
 	})
 	mux.Handle("GET /metrics", s.metrics.handler())
 	return mux, nil
+}
+
+// apiRepos are the configured repositories: where they lie is nobody's business.
+func (s *service) apiRepos() []api.Repo {
+	repos := []api.Repo{}
+	for _, name := range slices.Sorted(maps.Keys(s.cfg.Repos)) {
+		repos = append(repos, api.Repo{Name: name})
+	}
+	return repos
 }
 
 // hosts are the names under which browsers may ask for pages on which they may

@@ -138,9 +138,12 @@ func (s *service) carry(ctx context.Context, j store.Job) {
 	}
 }
 
+// phaseOver is the last event of a job.
+const phaseOver = "ended"
+
 // over tells those who look on that a job does nothing any more.
 func (s *service) over(id string) {
-	s.hub.Publish(event(id, job.Event{Phase: "ended"}))
+	s.hub.Publish(event(id, job.Event{Phase: phaseOver}))
 	s.hub.Forget(id)
 }
 

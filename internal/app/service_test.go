@@ -166,15 +166,17 @@ func smallKernel(t *testing.T, commits int) (dir string, shas []string) {
 
 // served is a service under test, in a process of its own.
 type served struct {
-	t    *testing.T
-	home string
-	bad  string
-	slow string
-	args []string
-	cmd  *exec.Cmd
-	url  string
-	log  *bytes.Buffer
-	done chan struct{}
+	t      *testing.T
+	home   string
+	bad    string
+	slow   string
+	args   []string
+	listen string
+	key    string // of idempotency, of calls of the API
+	cmd    *exec.Cmd
+	url    string
+	log    *bytes.Buffer
+	done   chan struct{}
 }
 
 var serving = regexp.MustCompile(`kbisect is at (http://\S+)/ `)
@@ -182,7 +184,11 @@ var serving = regexp.MustCompile(`kbisect is at (http://\S+)/ `)
 // start starts the service and waits until it says where it is.
 func (s *served) start() {
 	s.t.Helper()
-	s.cmd = exec.Command(os.Args[0], append([]string{"serve", "--listen", "127.0.0.1:0"}, s.args...)...)
+	args := []string{"serve"}
+	if s.listen != "" {
+		args = append(args, "--listen", s.listen)
+	}
+	s.cmd = exec.Command(os.Args[0], append(args, s.args...)...)
 	s.cmd.Env = append(os.Environ(), "KBISECT_HOME="+s.home, "KBISECT_TEST_SERVE=1", "BAD_COMMITS="+s.bad, "SLOW="+s.slow)
 	stderr, err := s.cmd.StderrPipe()
 	if err != nil {
@@ -308,7 +314,7 @@ func (s *served) submit(form url.Values) string {
 
 func newServed(t *testing.T, commits, firstBad int, slow string) (s *served, repo string) {
 	repo, shas := smallKernel(t, commits)
-	return &served{t: t, home: filepath.Join(t.TempDir(), "home"), bad: strings.Join(shas[firstBad:], " "), slow: slow, args: []string{"--repo", "linux=" + repo}}, repo
+	return &served{t: t, home: filepath.Join(t.TempDir(), "home"), bad: strings.Join(shas[firstBad:], " "), slow: slow, listen: "127.0.0.1:0", args: []string{"--repo", "linux=" + repo}}, repo
 }
 
 // threeJobs asks for one of each kind that is worth resuming.

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -28,12 +29,21 @@ type submission struct {
 	mbox     []byte // patches of a series, on top of the base
 	profile  string // "" for the first
 	tests    []string
-	script   string // shell script to run instead of tests
-	runs     int    // 0 for the default
+	kernel   string   // of a check: path of a ready image instead of repo and rev
+	programs []upload // to run beside the tests, or instead of them
+	runs     int      // 0 for the default
+	maxRuns  int
+	fresh    bool
+	share    bool // guests
 	priority store.Priority
 	owner    string
+	key      string // of idempotency: asked twice with it, there is one job
 	search   searchRequest
 }
+
+// upload is a program that came without a file: C source if its name ends in
+// .c, else a script.
+type upload struct{ name, text, settings string }
 
 // fieldError is a mistake in one field of a submission.
 type fieldError struct {
@@ -47,6 +57,13 @@ func (e *fieldError) Unwrap() error { return e.err }
 // submit checks a submission and queues its job. One that is queued or under
 // way already is not queued twice.
 func (s *service) submit(ctx context.Context, sub submission) (id string, existing bool, err error) {
+	if sub.key != "" {
+		sum := sha256.Sum256([]byte(sub.owner + "\x00" + sub.key))
+		id = sub.kind + "-" + hex.EncodeToString(sum[:8])
+		if _, err := s.ws.store.Job(ctx, id); err == nil || !errors.Is(err, store.ErrNoJob) {
+			return id, err == nil, err
+		}
+	}
 	req, title, err := s.prepare(ctx, sub)
 	if err != nil {
 		return "", false, err
@@ -55,12 +72,13 @@ func (s *service) submit(ctx context.Context, sub submission) (id string, existi
 	if err != nil {
 		return "", false, err
 	}
-	var r [4]byte
-	if _, err := rand.Read(r[:]); err != nil {
-		return "", false, err
+	if id == "" {
+		var r [4]byte
+		_, _ = rand.Read(r[:]) // never fails
+		id = req.Kind + "-" + hex.EncodeToString(r[:])
 	}
 	id, existing, err = s.ws.store.Enqueue(ctx, store.NewJob{
-		ID: req.Kind + "-" + hex.EncodeToString(r[:]), Kind: req.Kind, Title: title, Priority: sub.priority, Owner: sub.owner,
+		ID: id, Kind: req.Kind, Title: title, Priority: sub.priority, Owner: sub.owner,
 		Dedup: req.question(), Request: text,
 	})
 	if err == nil {
@@ -107,7 +125,7 @@ func (r request) question() string {
 
 // prepare turns a submission into a request with the commits found.
 func (s *service) prepare(ctx context.Context, sub submission) (request, string, error) {
-	req := request{Kind: sub.kind, Profile: sub.profile, Tests: sub.tests, Runs: sub.runs, Search: sub.search}
+	req := request{Kind: sub.kind, Profile: sub.profile, Tests: sub.tests, Runs: sub.runs, MaxRuns: sub.maxRuns, Fresh: sub.fresh, ShareGuests: sub.share, Search: sub.search}
 	fail := func(field string, err error) (request, string, error) { return req, "", &fieldError{field, err} }
 	if req.Profile == "" {
 		req.Profile = kconfigs.Profiles()[0].Name
@@ -121,14 +139,17 @@ func (s *service) prepare(ctx context.Context, sub submission) (request, string,
 	if req.Runs < 1 || req.Runs > 10000 {
 		return fail("runs", usagef("%d runs: 1 to 10000", req.Runs))
 	}
-	var err error
-	if req.Repo, err = s.repoDir(ctx, sub.repo); err != nil {
-		return fail("repo", err)
+	if req.MaxRuns != 0 && req.MaxRuns < req.Runs && sub.kind != "bisect" {
+		return fail("max_runs", usagef("%d runs at most, and %d at least", req.MaxRuns, req.Runs))
 	}
-	if sub.script != "" {
-		if err := s.bringScript(ctx, &req, sub.script); err != nil {
-			return fail("script", err)
+	var err error
+	if sub.kernel == "" {
+		if sub.repo, req.Repo, err = s.repoDir(ctx, sub.repo); err != nil {
+			return fail("repo", err)
 		}
+	}
+	if err := s.bringUploads(ctx, &req, sub.programs); err != nil {
+		return fail("programs", err)
 	}
 	if _, err := req.programs(); err != nil {
 		return fail("tests", err)
@@ -137,6 +158,11 @@ func (s *service) prepare(ctx context.Context, sub submission) (request, string,
 	switch sub.kind {
 	case "check":
 		title = sub.rev
+		if sub.kernel != "" {
+			title = "an uploaded kernel"
+			_, err = (&subjectFlags{kernels: []string{sub.kernel}}).readyKernels(&req)
+			break
+		}
 		req, err = prepareCheck(ctx, s.ws, req, sub.rev)
 	case "series":
 		var r revRange
@@ -153,7 +179,7 @@ func (s *service) prepare(ctx context.Context, sub submission) (request, string,
 		}
 		req, err = prepareSeries(ctx, s.ws, req, r)
 	case "bisect":
-		req.Runs = 1
+		req.Runs, req.MaxRuns, req.Search.MaxRuns = 1, 0, req.MaxRuns
 		if err := chasesOne(req); err != nil {
 			return fail("tests", err)
 		}
@@ -170,9 +196,12 @@ func (s *service) prepare(ctx context.Context, sub submission) (request, string,
 		return fail("kind", usagef("%q: check, series or bisect", sub.kind))
 	}
 	if err != nil {
+		if isUsers(err) && req.Repo != "" { // where a repository lies is nobody's business
+			err = usagef("%s", strings.ReplaceAll(err.Error(), req.Repo, sub.repo))
+		}
 		return fail("range", err)
 	}
-	req.Command = req.spoken()
+	req.Command = req.spoken(sub.repo)
 	return req, title, nil
 }
 
@@ -216,12 +245,21 @@ func spoolMbox(dir string, text []byte) (path string, remove func(), err error) 
 	return f.Name(), remove, nil
 }
 
-// spoken is the command line that asks for the same.
-func (r request) spoken() string {
-	words := []string{"orchestrator", r.Kind, "--repo", r.Repo, "--profile", r.Profile}
+// spoken is the command line that asks for the same, of a repository by its
+// name here.
+func (r request) spoken(repo string) string {
+	words := []string{"orchestrator", r.Kind, "--profile", r.Profile}
+	if r.Repo != "" {
+		words = append(words, "--repo", repo)
+	}
 	switch r.Kind {
 	case "check":
-		words = append(words, "--rev", r.Head)
+		for _, k := range r.Kernels {
+			words = append(words, "--kernel", k)
+		}
+		if r.Head != "" {
+			words = append(words, "--rev", r.Head)
+		}
 	case "series":
 		words = append(words, r.Base+".."+r.Head)
 	case "bisect":
@@ -267,29 +305,29 @@ func (s *service) repos(ctx context.Context) (map[string]string, error) {
 	return repos, nil
 }
 
-// repoDir finds the directory of a repository.
-func (s *service) repoDir(ctx context.Context, name string) (string, error) {
+// repoDir finds the directory of a repository, the only one there is for "".
+func (s *service) repoDir(ctx context.Context, name string) (found, dir string, err error) {
 	name = strings.TrimSpace(name)
 	repos, err := s.repos(ctx)
 	if err != nil {
-		return "", err
+		return "", "", err
+	}
+	names := slices.Sorted(maps.Keys(repos))
+	if name == "" && len(names) == 1 {
+		name = names[0]
 	}
 	if dir, ok := repos[name]; ok {
-		return dir, nil
+		return name, dir, nil
 	}
 	switch {
-	case name == "" && len(repos) == 1:
-		for _, dir := range repos {
-			return dir, nil
-		}
 	case name == "":
-		return "", usagef("which repository?")
+		return "", "", usagef("which repository?")
 	case s.cfg.Open == config.OpenAll && filepath.IsAbs(name):
-		return name, nil
+		return name, name, nil
 	case s.cfg.Open == config.OpenAll:
-		return "", usagef("%s: neither a configured repository nor the whole path of one", name)
+		return "", "", usagef("%s: neither a configured repository nor the whole path of one", name)
 	}
-	return "", usagef("%s: no such repository here; there are %s", name, strings.Join(slices.Sorted(maps.Keys(repos)), ", "))
+	return "", "", usagef("%s: no such repository here; there are %s", name, strings.Join(names, ", "))
 }
 
 // prepareCheck finds the commit of a check.
@@ -299,20 +337,42 @@ func prepareCheck(ctx context.Context, ws *workspace, req request, rev string) (
 	return req, err
 }
 
-// pastedScript is what a script is called that came without a file.
-const pastedScript = "pasted.sh"
-
-// bringScript adds a script to a request as --script does.
-func (s *service) bringScript(ctx context.Context, req *request, text string) error {
-	dir, err := os.MkdirTemp("", "kbisect-script-")
+// bringUploads adds programs to a request as --program and --script do.
+func (s *service) bringUploads(ctx context.Context, req *request, programs []upload) error {
+	if len(programs) == 0 {
+		return nil
+	}
+	dir, err := os.MkdirTemp("", "kbisect-programs-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	file := filepath.Join(dir, pastedScript)
-	text = strings.ReplaceAll(text, "\r\n", "\n") // forms send that
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+	var flags planFlags
+	for _, p := range programs {
+		if !fileName.MatchString(p.name) {
+			return usagef("%q: a name is made of letters, digits, dots and dashes", p.name)
+		}
+		file := filepath.Join(dir, p.name)
+		text := strings.ReplaceAll(p.text, "\r\n", "\n") // forms send that
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			return err
+		}
+		if p.settings != "" {
+			if err := os.WriteFile(file+".yaml", []byte(p.settings), 0o600); err != nil {
+				return err
+			}
+		}
+		if strings.HasSuffix(p.name, ".c") {
+			flags.programs = append(flags.programs, file)
+		} else {
+			flags.scripts = append(flags.scripts, file)
+		}
+	}
+	if err := flags.bring(ctx, s.o, req); err != nil {
+		if isUsers(err) { // where the files lay for a moment is nobody's business
+			return usagef("%s", strings.ReplaceAll(err.Error(), dir+string(filepath.Separator), ""))
+		}
 		return err
 	}
-	return (&planFlags{scripts: []string{file}}).bring(ctx, s.o, req)
+	return nil
 }

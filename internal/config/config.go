@@ -16,6 +16,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -38,8 +39,35 @@ type Config struct {
 	// Open says what people may do without a token: "nothing", "read" or "all".
 	// By default all on a loopback address and read on any other.
 	Open string `yaml:"open"`
+	// Tokens let people do what Open does not, through the API. Only their
+	// hashes are here.
+	Tokens []Token `yaml:"tokens"`
 	// Log is the form of the log: "json" or "text"; by default text on a terminal.
 	Log string `yaml:"log"`
+}
+
+// Token is one entry, as `orchestrator token` prints it.
+type Token struct {
+	ID      string   `yaml:"id"`
+	Name    string   `yaml:"name"`    // whose it is: the owner of the jobs submitted with it
+	Hash    string   `yaml:"hash"`    // of the secret: sha256: and 64 hexadecimal digits
+	Scopes  []string `yaml:"scopes"`  // read, submit, admin
+	Expires Date     `yaml:"expires"` // zero is never
+}
+
+// Date is a day, YYYY-MM-DD, or a point in time as of RFC 3339.
+type Date time.Time
+
+// UnmarshalYAML implements yaml.BytesUnmarshaler.
+func (d *Date) UnmarshalYAML(text []byte) error {
+	s := strings.Trim(strings.TrimSpace(string(text)), `"'`)
+	for _, form := range []string{time.DateOnly, time.RFC3339} {
+		if t, err := time.Parse(form, s); err == nil {
+			*d = Date(t)
+			return nil
+		}
+	}
+	return fmt.Errorf("%q is no date such as 2027-01-31", s)
 }
 
 // What Open may say.
@@ -157,6 +185,9 @@ func (c *Config) Complete() error {
 	if !slices.Contains([]string{"", "json", "text"}, c.Log) {
 		return &keyError{"$.log", fmt.Sprintf("%q: json or text", c.Log)}
 	}
+	if err := c.checkTokens(); err != nil {
+		return err
+	}
 	for _, name := range slices.Sorted(maps.Keys(c.Repos)) {
 		if !repoName.MatchString(name) {
 			return &keyError{"$.repos", fmt.Sprintf("%q is no name: letters, digits, . _ and -", name)}
@@ -164,6 +195,34 @@ func (c *Config) Complete() error {
 		if c.Repos[name] == "" {
 			return &keyError{"$.repos." + name, "no directory"}
 		}
+	}
+	return nil
+}
+
+var sha256Hex = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+
+func (c *Config) checkTokens() error {
+	seen := map[string]bool{}
+	for i, t := range c.Tokens {
+		bad := func(key, format string, args ...any) error {
+			return &keyError{fmt.Sprintf("$.tokens[%d].%s", i, key), fmt.Sprintf(format, args...)}
+		}
+		switch {
+		case t.ID == "" || seen[t.ID]:
+			return bad("id", "%q: each token has its own, as `orchestrator token` prints it", t.ID)
+		case t.Name == "":
+			return bad("name", "whose token is it?")
+		case !sha256Hex.MatchString(t.Hash):
+			return bad("hash", "not sha256: and 64 hexadecimal digits, as `orchestrator token` prints it")
+		case len(t.Scopes) == 0:
+			return bad("scopes", "none: read, submit or admin")
+		}
+		for _, s := range t.Scopes {
+			if !slices.Contains([]string{"read", "submit", "admin"}, s) {
+				return bad("scopes", "%q: read, submit or admin", s)
+			}
+		}
+		seen[t.ID] = true
 	}
 	return nil
 }
