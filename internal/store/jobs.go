@@ -160,7 +160,7 @@ func (s *Store) JobList(ctx context.Context, f JobFilter) ([]Job, error) {
 	w.in("status", f.Statuses)
 	if f.Text != "" {
 		like := contains(f.Text)
-		w.and(`(lower(id) LIKE ? ESCAPE '!' OR lower(title) LIKE ? ESCAPE '!' OR lower(owner) LIKE ? ESCAPE '!')`, like, like, like)
+		w.and(`(lower(id) LIKE lower(?) ESCAPE '!' OR lower(title) LIKE lower(?) ESCAPE '!' OR lower(owner) LIKE lower(?) ESCAPE '!')`, like, like, like)
 	}
 	if f.Before != "" {
 		var seq int64
@@ -234,8 +234,7 @@ func (w *where) in(column string, values []string) {
 
 func (w *where) String() string { return w.text.String() }
 
-// contains is the LIKE pattern of all that contains a text, compared in lower
-// case and with ! as its escape.
+// contains is the LIKE pattern of all that contains a text, with ! as its escape.
 func contains(text string) string {
-	return "%" + strings.NewReplacer("!", "!!", "%", "!%", "_", "!_").Replace(strings.ToLower(text)) + "%"
+	return "%" + strings.NewReplacer("!", "!!", "%", "!%", "_", "!_").Replace(text) + "%"
 }

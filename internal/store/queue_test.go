@@ -236,7 +236,7 @@ func TestJobList(t *testing.T) {
 	s := open(t, t.TempDir())
 	ctx := t.Context()
 	for i, kind := range []string{"check", "series", "bisect", "check", "series"} {
-		enqueue(t, s, NewJob{ID: fmt.Sprint(i), Kind: kind, Title: []string{"100% of mm", "MM_all", "fs!"}[i%3], Owner: "eve"})
+		enqueue(t, s, NewJob{ID: fmt.Sprint(i), Kind: kind, Title: []string{"100% of mm", "MM_all Ü", "fs!"}[i%3], Owner: "eve"})
 	}
 	_, _, err := s.Next(ctx)
 	ok(t, err)
@@ -256,6 +256,7 @@ func TestJobList(t *testing.T) {
 		{JobFilter{Limit: 9, Text: "mm_"}, "41"},
 		{JobFilter{Limit: 9, Text: "0%"}, "30"},
 		{JobFilter{Limit: 9, Text: "!"}, "2"},
+		{JobFilter{Limit: 9, Text: "Ü"}, "41"},
 		{JobFilter{Limit: 9, Text: "EVE"}, "43210"},
 		{JobFilter{Limit: 9, Text: "' OR 1=1"}, ""},
 		{JobFilter{Limit: 0}, ""},

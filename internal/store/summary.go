@@ -233,7 +233,7 @@ func (s *Store) TestStats(ctx context.Context, f TestFilter) ([]TestStat, error)
 	var w where
 	w.and("kernels > 0")
 	if f.Text != "" {
-		w.and(`lower(name) LIKE ? ESCAPE '!'`, contains(f.Text))
+		w.and(`lower(name) LIKE lower(?) ESCAPE '!'`, contains(f.Text))
 	}
 	if f.Name != "" {
 		w.and("name = ?", f.Name)
