@@ -37,7 +37,9 @@ func (s *Store) appendRun(ctx context.Context, job string, attempt int, cell str
 		if err != nil {
 			return err
 		}
-		return count(ctx, tx, kern, r, when)
+		var add tallies
+		add.add(r, when)
+		return count(ctx, tx, kern, add)
 	})
 	if err != nil {
 		return fmt.Errorf("record run: %w", err)

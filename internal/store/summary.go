@@ -16,9 +16,12 @@ import (
 // change in the transaction that changes these.
 
 // tally counts the runs of a test or kernel.
-type tally struct{ runs, fails, skips int }
+type tally struct {
+	runs, fails, skips int
+	last               string // when the latest was made
+}
 
-func (t *tally) add(o kernel.Outcome) {
+func (t *tally) add(o kernel.Outcome, when string) {
 	switch {
 	case o.Bad():
 		t.runs++
@@ -27,36 +30,49 @@ func (t *tally) add(o kernel.Outcome) {
 		t.runs++
 	case o == kernel.Skip:
 		t.skips++
+	default:
+		return // an infra run tells nothing
 	}
+	t.last = max(t.last, when)
 }
 
-// none says whether there is nothing: an infra run tells of no test.
+// none says whether there is nothing.
 func (t tally) none() bool { return t.runs == 0 && t.skips == 0 }
 
 // mixed says whether there are passes and failures.
 func (t tally) mixed() bool { return t.fails > 0 && t.fails < t.runs }
 
-// talliesOf counts what one run says of which tests: of its program, or of each
-// of several tests in it, as reports do.
-func talliesOf(r kernel.Run) map[string]tally {
-	tallies := map[string]tally{}
-	add := func(test string, o kernel.Outcome) {
-		t := tallies[test]
-		if t.add(o); !t.none() {
-			tallies[test] = t
-		}
-	}
+// tallies count what runs on one kernel say of it, and of which tests.
+type tallies struct {
+	own   tally
+	tests map[string]tally
+}
+
+// add counts a run: for its program, or for each of several tests in it, as
+// reports do.
+func (t *tallies) add(r kernel.Run, when string) {
+	t.own.add(r.Outcome, when)
 	if len(r.Tests) == 0 {
-		add(r.Test, r.Outcome)
+		t.addTest(r.Test, r.Outcome, when)
 	}
 	for _, o := range r.Tests {
 		name := r.Test
 		if o.Name != "" {
 			name += "/" + o.Name
 		}
-		add(name, o.Outcome)
+		t.addTest(name, o.Outcome, when)
 	}
-	return tallies
+}
+
+func (t *tallies) addTest(name string, o kernel.Outcome, when string) {
+	n := t.tests[name]
+	if n.add(o, when); n.none() {
+		return
+	}
+	if t.tests == nil {
+		t.tests = map[string]tally{}
+	}
+	t.tests[name] = n
 }
 
 // identity is what two runs on the same kernel have in common. Runs of older
@@ -76,54 +92,85 @@ func kernelOf(ctx context.Context, tx *sql.Tx, r kernel.Run) (id int64, err erro
 	return id, err
 }
 
-// count adds a run to the summaries.
-func count(ctx context.Context, tx *sql.Tx, kern int64, r kernel.Run, when string) error {
-	var own tally
-	if own.add(r.Outcome); !own.none() {
+// count adds to the summaries what was counted on a kernel.
+func count(ctx context.Context, tx *sql.Tx, kern int64, add tallies) error {
+	if n := add.own; !n.none() {
 		_, err := tx.ExecContext(ctx, `UPDATE kernels SET runs = runs + ?, fails = fails + ?, last_at = CASE WHEN ? > last_at THEN ? ELSE last_at END
-			WHERE id = ?`, own.runs, own.fails, when, when, kern)
+			WHERE id = ?`, n.runs, n.fails, n.last, n.last, kern)
 		if err != nil {
 			return err
 		}
 	}
-	for test, n := range talliesOf(r) {
-		id, err := testID(ctx, tx, test)
-		if err != nil {
-			return err
-		}
-		var sum tally
-		err = tx.QueryRowContext(ctx, `INSERT INTO tests_on_kernels (test, kernel, runs, fails, skips, last_at) VALUES (?, ?, ?, ?, ?, ?)
-			ON CONFLICT (test, kernel) DO UPDATE SET runs = tests_on_kernels.runs + excluded.runs, fails = tests_on_kernels.fails + excluded.fails,
-				skips = tests_on_kernels.skips + excluded.skips,
-				last_at = CASE WHEN excluded.last_at > tests_on_kernels.last_at THEN excluded.last_at ELSE tests_on_kernels.last_at END
-			RETURNING runs, fails, skips`, id, kern, n.runs, n.fails, n.skips, when).Scan(&sum.runs, &sum.fails, &sum.skips)
-		if err != nil {
-			return err
-		}
-		before := tally{sum.runs - n.runs, sum.fails - n.fails, sum.skips - n.skips}
-		kernels, flaky := 0, 0
-		if before.none() {
-			kernels = 1
-		}
-		if sum.mixed() && !before.mixed() && identity(r) != "" {
-			flaky = 1
-		}
-		_, err = tx.ExecContext(ctx, `UPDATE tests SET runs = runs + ?, fails = fails + ?, skips = skips + ?, kernels = kernels + ?, flaky = flaky + ?,
-			last_at = CASE WHEN ? > last_at THEN ? ELSE last_at END WHERE id = ?`, n.runs, n.fails, n.skips, kernels, flaky, when, when, id)
-		if err != nil {
+	if len(add.tests) == 0 {
+		return nil
+	}
+	var known bool
+	if err := tx.QueryRowContext(ctx, `SELECT identity <> '' FROM kernels WHERE id = ?`, kern).Scan(&known); err != nil {
+		return err
+	}
+	c, err := newCounter(ctx, tx)
+	if err != nil {
+		return err
+	}
+	for test, n := range add.tests {
+		if err := c.count(ctx, test, kern, known, n); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// testID returns the id of a test.
-func testID(ctx context.Context, tx *sql.Tx, name string) (id int64, err error) {
-	err = tx.QueryRowContext(ctx, `SELECT id FROM tests WHERE name = ?`, name).Scan(&id)
-	if errors.Is(err, sql.ErrNoRows) {
-		err = tx.QueryRowContext(ctx, `INSERT INTO tests (name) VALUES (?) RETURNING id`, name).Scan(&id)
+// counter has the statements that add to the counts of a test: a kselftest has
+// hundreds. They end with their transaction.
+type counter struct{ find, create, onKernel, total *sql.Stmt }
+
+func newCounter(ctx context.Context, tx *sql.Tx) (c counter, err error) {
+	for _, s := range []struct {
+		to  **sql.Stmt
+		sql string
+	}{
+		{&c.find, `SELECT id FROM tests WHERE name = ?`},
+		{&c.create, `INSERT INTO tests (name) VALUES (?) RETURNING id`},
+		{&c.onKernel, `INSERT INTO tests_on_kernels (test, kernel, runs, fails, skips, last_at) VALUES (?, ?, ?, ?, ?, ?)
+			ON CONFLICT (test, kernel) DO UPDATE SET runs = tests_on_kernels.runs + excluded.runs, fails = tests_on_kernels.fails + excluded.fails,
+				skips = tests_on_kernels.skips + excluded.skips,
+				last_at = CASE WHEN excluded.last_at > tests_on_kernels.last_at THEN excluded.last_at ELSE tests_on_kernels.last_at END
+			RETURNING runs, fails, skips`},
+		{&c.total, `UPDATE tests SET runs = runs + ?, fails = fails + ?, skips = skips + ?, kernels = kernels + ?, flaky = flaky + ?,
+			last_at = CASE WHEN ? > last_at THEN ? ELSE last_at END WHERE id = ?`},
+	} {
+		if *s.to, err = tx.PrepareContext(ctx, s.sql); err != nil {
+			return c, err
+		}
 	}
-	return id, err
+	return c, nil
+}
+
+// count adds to what a test did on a kernel and on all.
+func (c *counter) count(ctx context.Context, test string, kern int64, known bool, n tally) error {
+	var id int64
+	err := c.find.QueryRowContext(ctx, test).Scan(&id)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = c.create.QueryRowContext(ctx, test).Scan(&id)
+	}
+	if err != nil {
+		return err
+	}
+	var sum tally
+	err = c.onKernel.QueryRowContext(ctx, id, kern, n.runs, n.fails, n.skips, n.last).Scan(&sum.runs, &sum.fails, &sum.skips)
+	if err != nil {
+		return err
+	}
+	before := tally{runs: sum.runs - n.runs, fails: sum.fails - n.fails, skips: sum.skips - n.skips}
+	kernels, flaky := 0, 0
+	if before.none() {
+		kernels = 1
+	}
+	if known && sum.mixed() && !before.mixed() {
+		flaky = 1
+	}
+	_, err = c.total.ExecContext(ctx, n.runs, n.fails, n.skips, kernels, flaky, n.last, n.last, id)
+	return err
 }
 
 // recount takes runs that were withdrawn out of the summaries: it counts those
@@ -134,7 +181,7 @@ func recount(ctx context.Context, tx *sql.Tx, kernels []int64) error {
 		if err != nil {
 			return err
 		}
-		runs, err := countedRuns(ctx, tx, k)
+		left, err := talliesOf(ctx, tx, k)
 		if err != nil {
 			return err
 		}
@@ -155,40 +202,32 @@ func recount(ctx context.Context, tx *sql.Tx, kernels []int64) error {
 				return err
 			}
 		}
-		for _, r := range runs {
-			if err := count(ctx, tx, k, r.run, r.at); err != nil {
-				return err
-			}
+		if err := count(ctx, tx, k, left); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-type countedRun struct {
-	run kernel.Run
-	at  string
-}
-
-// countedRuns are a kernel's runs that are not withdrawn.
-func countedRuns(ctx context.Context, tx *sql.Tx, kern int64) ([]countedRun, error) {
-	rows, err := tx.QueryContext(ctx, `SELECT run, at FROM runs WHERE kernel = ? AND id NOT IN (SELECT run FROM withdrawn) ORDER BY id`, kern)
+// talliesOf counts a kernel's runs that are not withdrawn.
+func talliesOf(ctx context.Context, tx *sql.Tx, kern int64) (t tallies, err error) {
+	rows, err := tx.QueryContext(ctx, `SELECT run, at FROM runs WHERE kernel = ? AND id NOT IN (SELECT run FROM withdrawn)`, kern)
 	if err != nil {
-		return nil, err
+		return t, err
 	}
 	defer rows.Close()
-	var runs []countedRun
 	for rows.Next() {
-		var r countedRun
-		var text string
-		if err := rows.Scan(&text, &r.at); err != nil {
-			return nil, err
+		var r kernel.Run
+		var text, when string
+		if err := rows.Scan(&text, &when); err != nil {
+			return t, err
 		}
-		if err := json.Unmarshal([]byte(text), &r.run); err != nil {
-			return nil, err
+		if err := json.Unmarshal([]byte(text), &r); err != nil {
+			return t, err
 		}
-		runs = append(runs, r)
+		t.add(r, when)
 	}
-	return runs, rows.Err()
+	return t, rows.Err()
 }
 
 // column reads a query's one column of integers.
