@@ -2,6 +2,9 @@ package store
 
 import (
 	"context"
+	"os"
+	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -103,5 +106,28 @@ func TestReadersCannotWrite(t *testing.T) {
 	s := withJob(t)
 	if _, err := s.read.Exec(`UPDATE jobs SET status = 'x'`); err == nil {
 		t.Error("a reader wrote")
+	}
+}
+
+// One large change does not leave its log behind for as long as a service runs.
+func TestLogShrinks(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	ok(t, s.NewJob(t.Context(), "j", "check", nil))
+	limit, err := strconv.ParseInt(maxLog, 10, 64)
+	ok(t, err)
+	size := func() int64 {
+		t.Helper()
+		fi, err := os.Stat(filepath.Join(dir, "kbisect.db-wal"))
+		ok(t, err)
+		return fi.Size()
+	}
+	ok(t, s.SaveJob(t.Context(), "j", Running, make([]byte, limit+1)))
+	if size() <= limit {
+		t.Fatalf("the log has %d bytes only", size())
+	}
+	ok(t, s.SaveJob(t.Context(), "j", Done, nil))
+	if size() > limit {
+		t.Errorf("%d bytes are left", size())
 	}
 }

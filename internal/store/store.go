@@ -28,6 +28,11 @@ const readers = 4
 // busyTimeout is how long one process waits for another one's write, in ms.
 const busyTimeout = "_pragma=busy_timeout(5000)"
 
+// maxLog is what the write-ahead log keeps, in bytes, when it starts anew. It
+// grows beyond that in a migration or beside a long backup, and a service never
+// closes it.
+const maxLog = "67108864"
+
 // Store is an open record.
 type Store struct {
 	db   *sql.DB // the writer: one connection
@@ -46,7 +51,7 @@ func Open(ctx context.Context, dataDir string) (*Store, error) {
 	// that was acknowledged survives a power cut; there are few per second.
 	uri := "file:" + (&url.URL{Path: path}).EscapedPath() // a % ? or # in it is no syntax
 	db, err := sql.Open("sqlite", uri+"?_pragma=journal_mode(WAL)&"+busyTimeout+
-		"&_pragma=foreign_keys(1)&_pragma=synchronous(FULL)&_txlock=immediate")
+		"&_pragma=foreign_keys(1)&_pragma=synchronous(FULL)&_pragma=journal_size_limit("+maxLog+")&_txlock=immediate")
 	if err != nil {
 		return nil, fmt.Errorf("record %s: %w", path, err)
 	}
