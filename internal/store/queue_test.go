@@ -293,8 +293,6 @@ type modelJob struct {
 func TestAnySequenceOfCalls(t *testing.T) {
 	s := open(t, t.TempDir())
 	ctx := t.Context()
-	_, err := s.db.Exec(`PRAGMA synchronous = OFF`) // it is about states, not about power cuts
-	ok(t, err)
 	if checks := flag.Lookup("rapid.checks"); checks.Value.String() == checks.DefValue {
 		ok(t, checks.Value.Set("25")) // of about 30 calls each; -race makes them slow
 	}

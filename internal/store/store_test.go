@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,15 +19,41 @@ import (
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 )
 
+// open opens the record in a directory, a new one where there is none. It does
+// not wait for the disk: these tests are not about power cuts.
 func open(t *testing.T, dir string) *Store {
 	t.Helper()
-	s, err := Open(t.Context(), dir)
-	if err != nil {
-		t.Fatal(err)
+	path := filepath.Join(dir, "kbisect.db")
+	if _, err := os.Stat(path); err != nil {
+		record, err := newRecord()
+		ok(t, err)
+		ok(t, os.WriteFile(path, record, 0o644))
 	}
+	s, err := Open(t.Context(), dir)
+	ok(t, err)
 	t.Cleanup(func() { _ = s.Close() })
+	_, err = s.db.Exec(`PRAGMA synchronous = OFF`)
+	ok(t, err)
 	return s
 }
+
+// newRecord is the file of an empty record: the migrations take most of the time
+// of a test.
+var newRecord = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "record")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	s, err := Open(context.Background(), dir)
+	if err == nil {
+		err = s.Close()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return os.ReadFile(filepath.Join(dir, "kbisect.db"))
+})
 
 func ok(t *testing.T, err error) {
 	t.Helper()

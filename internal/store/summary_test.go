@@ -147,8 +147,6 @@ func TestSummariesFollowFromTheLog(t *testing.T) {
 	for seed := range uint64(4) {
 		dir := t.TempDir()
 		s := open(t, dir)
-		_, err := s.db.Exec(`PRAGMA synchronous = OFF`)
-		ok(t, err)
 		r := rand.New(rand.NewPCG(seed, 1))
 		outcome := func() kernel.Outcome {
 			return []kernel.Outcome{kernel.Pass, kernel.Fail, kernel.Crash, kernel.Hang, kernel.Skip, kernel.Infra}[r.IntN(6)]
