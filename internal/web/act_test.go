@@ -1,6 +1,7 @@
 package web
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -176,4 +177,31 @@ func TestLargeForm(t *testing.T) {
 	if w.Code < 400 || f.asks.Kind != "" {
 		t.Errorf("a form of 1 MiB: %d", w.Code)
 	}
+}
+
+// FuzzRevisions: what is taken is a word for git, and no option of it.
+func FuzzRevisions(f *testing.F) {
+	for _, s := range []string{"v6.1..x", "a...b", "..", "-a..b", "a..-b", "HEAD", "a..b..c", "\u202e..\x00"} {
+		for _, kind := range []string{"check", "series", "bisect"} {
+			f.Add(s, kind)
+		}
+	}
+	f.Fuzz(func(t *testing.T, text, kind string) {
+		revs, err := revisions(text, kind)
+		var bad *BadInput
+		if err != nil {
+			if !errors.As(err, &bad) || bad.Text == "" {
+				t.Errorf("%q: %v is no sentence for the user", text, err)
+			}
+			return
+		}
+		if want := map[string]int{"check": 1, "series": 2, "bisect": 2}[kind]; len(revs) != want || want == 0 {
+			t.Fatalf("%s of %q: %q", kind, text, revs)
+		}
+		for _, r := range revs {
+			if r == "" || strings.HasPrefix(r, "-") || strings.Contains(r, "..") || strings.ContainsAny(r, " \t\n\x00\x1b") {
+				t.Errorf("%q was taken: %q", text, revs)
+			}
+		}
+	})
 }

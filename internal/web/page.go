@@ -14,6 +14,9 @@ import (
 	"github.com/kernel-bisect/kbisect/internal/report"
 )
 
+// static/htmx.min.js is dist/htmx.min.js of htmx.org 2.0.11 from npm, as it is
+// there; its licence (0BSD) stands beside it.
+//
 //go:embed templates static
 var files embed.FS
 
