@@ -70,7 +70,7 @@ func newFake(t testing.TB) *fake {
 			Created: at, Started: at.Add(time.Minute), Ended: at.Add(31 * time.Minute)}
 	}
 	f.jobsKept = []Job{
-		{ID: "series-5", Kind: "series", Status: "queued", Title: "v6.1..next", Owner: "grace", Priority: 10, Created: at.Add(90 * time.Minute), Command: "orchestrator series --repo linux v6.1..next"},
+		{ID: "series-5", Kind: "series", Status: "queued", Title: "v6.1..next", Owner: "grace", Priority: 2, Created: at.Add(90 * time.Minute), Command: "orchestrator series --repo linux v6.1..next"},
 		{ID: "series-4", Kind: "series", Status: "running", Title: "v6.1-rc8..cow-rework", Owner: "ada", Attempt: 2, Created: at.Add(time.Hour), Started: at.Add(80 * time.Minute)},
 		ended("bisect-8", "bisect", "done", "v6.0..v6.1", "709f4c1d709f is the culprit"),
 		ended("series-3", "series", "done", "v6.1-rc8..cow-rework", "first bad commit is 4 of 6"),

@@ -32,11 +32,20 @@ var words = template.FuncMap{
 	"state":   stateClass,
 	"join":    strings.Join,
 	"failure": report.Failure,
+	"urgent":  urgency,
 	"place":   func(i int) int { return i + 1 },
 	"nav": func(p *page, id, href, text string) entry {
 		return entry{href, text, p.Nav == id}
 	},
 	"image": func(digest string) string { return kernel.Abbrev(strings.TrimPrefix(digest, "sha256:")) },
+}
+
+// urgency is a job's priority in words.
+func urgency(priority int) string {
+	if words := []string{"somebody waits", "normal", "nightly"}; priority >= 0 && priority < len(words) {
+		return words[priority]
+	}
+	return number(priority)
 }
 
 // entry is one of the navigation.

@@ -26,7 +26,7 @@ type Job struct {
 	Owner          string
 	Error          string // why it failed
 	Command        string // how to do the same on the command line
-	Priority       int    // higher is sooner
+	Priority       int    // 0 while a person waits for it, 1 normal, 2 nightly
 	Attempt        int    // from 1
 	Created        time.Time
 	Started, Ended time.Time // zero: not yet
