@@ -86,7 +86,7 @@ func newFake(t testing.TB) *fake {
 	sha := f.results["series-3"].(*kernel.SeriesResult).Commits[3].SHA
 	test := "cow/vmsplice-child-unmap/thp-pmd"
 	for i := range 6 {
-		r := Run{ID: int64(i + 1), Job: "series-3", At: at.Add(time.Duration(i) * time.Minute), Run: kernel.Run{Test: test, Commit: sha, Outcome: kernel.Pass, Duration: 1300 * time.Millisecond}}
+		r := Run{ID: int64(i + 1), Job: "series-3", At: at.Add(time.Duration(i) * time.Minute), Run: kernel.Run{Test: test, Commit: sha, Release: "6.1.0-kbisect", Kernel: "sha256:77aa0011223344", Outcome: kernel.Pass, Duration: 1300 * time.Millisecond}}
 		switch i {
 		case 1:
 			r.Run.Outcome, r.Run.Signature = kernel.Fail, kernel.Signature{Kind: "fail", Title: "missed-cow: child reads the parent's new data"}
@@ -100,7 +100,7 @@ func newFake(t testing.TB) *fake {
 		case 4:
 			r.Run.Test, r.Run.Outcome, r.Run.Reason = "cow/fork-write/hugetlb-2m", kernel.Skip, "no hugetlb pages of 2 MiB in the guest"
 		case 5:
-			r.Run = kernel.Run{Test: evil, Commit: evil, Outcome: kernel.Crash, Signature: kernel.Signature{Kind: "crash", Title: evil, Frames: []string{evil}},
+			r.Run = kernel.Run{Test: evil, Commit: evil, Release: evil, Kernel: evil, Outcome: kernel.Crash, Signature: kernel.Signature{Kind: "crash", Title: evil, Frames: []string{evil}},
 				Reason: evil, Output: evil, Console: evil + "\nKernel panic - not syncing: " + evil, Known: kernel.Known(evil), Iterations: 3,
 				Tests: []kernel.TestOutcome{{Name: evil, Outcome: kernel.Fail, Reason: evil}, {Outcome: kernel.Crash}}}
 			r.Job = "series-9"

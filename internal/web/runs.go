@@ -69,7 +69,7 @@ type runData struct {
 	Hits    int     // lines of crashes
 	Output  string
 	Command string
-	Same    string // address of the runs of the same test on the same commit
+	Same    string // address of the runs of the same test on the same kernel
 }
 
 func (s *server) run(r *http.Request) (*page, error) {
@@ -78,7 +78,7 @@ func (s *server) run(r *http.Request) (*page, error) {
 		return nil, err
 	}
 	d := runData{Run: x, Output: strings.TrimRight(console.Clean([]byte(x.Run.Output), 0), "\n"), Command: again(x.Run)}
-	d.Same = cell(x.Run.Commit, "", x.Run.Test)
+	d.Same = cell(x.Run.Commit, x.Run.Kernel, x.Run.Test)
 	log := report.Console(x.Run.Console, 0)
 	if boot, rest := fold(log); boot != "" {
 		d.Boot, d.BootLen, log = []piece{{Chunk: report.Chunk{Text: boot}}}, strings.Count(boot, "\n"), rest
