@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"unicode/utf8"
 
@@ -90,9 +91,20 @@ func visit(t *testing.T, h http.Handler) map[string]string {
 	return pages
 }
 
+var (
+	siteOnce sync.Once
+	site     map[string]string
+)
+
+// wholeSite is every page of the fake service.
+func wholeSite(t *testing.T) map[string]string {
+	siteOnce.Do(func() { site = visit(t, New(options(newFake(t)))) })
+	return site
+}
+
 // TestLinks follows every link of a site, to the last anchor.
 func TestLinks(t *testing.T) {
-	pages := visit(t, New(options(newFake(t))))
+	pages := wholeSite(t)
 	if len(pages) < 40 {
 		t.Errorf("only %d pages were reached", len(pages))
 	}
@@ -121,7 +133,7 @@ func TestLinks(t *testing.T) {
 // TestHostile looks for anything that acts in what strangers wrote, on every
 // page there is.
 func TestHostile(t *testing.T) {
-	pages := visit(t, New(options(newFake(t))))
+	pages := wholeSite(t)
 	shown := 0
 	for path, body := range pages {
 		if strings.Contains(body, "&lt;script&gt;alert(1)") {
@@ -161,7 +173,7 @@ func TestPolicy(t *testing.T) {
 			t.Errorf("%s: no content type", path)
 		}
 	}
-	for path, body := range visit(t, h) {
+	for path, body := range wholeSite(t) {
 		if onRE.MatchString(body) {
 			t.Errorf("%s: a handler in the page", path)
 		}
@@ -173,7 +185,7 @@ func TestPolicy(t *testing.T) {
 func TestReadable(t *testing.T) {
 	labelRE := regexp.MustCompile(`<(?:input|select)[^>]*>`)
 	idRE := regexp.MustCompile(`\sid="([^"]*)"`)
-	for path, body := range visit(t, New(options(newFake(t)))) {
+	for path, body := range wholeSite(t) {
 		if !strings.HasPrefix(body, "<!DOCTYPE html>") {
 			continue
 		}
