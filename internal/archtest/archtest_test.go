@@ -27,7 +27,7 @@ var rows = [][]string{
 	{"internal/gitrepo", "internal/imagecache", "internal/kbuild", "internal/qemu", "internal/guest", "internal/agent", "internal/store", "internal/kmod", "vmimage"},
 	{"internal/runner"},
 	{"internal/job"},
-	{"internal/web", "internal/api"},
+	{"internal/web", "internal/api", "internal/client"},
 	{"internal/app"},
 	{"cmd/orchestrator", "cmd/guest-agent", "vmimage/mkimage", "tests", "tests/laddertable", "tests/mutants/table", "tests/simulation"},
 }
@@ -36,6 +36,7 @@ var rows = [][]string{
 var beside = map[[2]string]string{
 	{"internal/kconfig", "kconfigs"}:           "its test parses the embedded fragments",
 	{"internal/kbuild", "internal/imagecache"}: "a build that is in the cache is not made",
+	{"internal/client", "internal/api"}:        "it speaks the types of the API, and its tests talk to one",
 }
 
 // never are imports that would break what a package is for.
