@@ -22,6 +22,7 @@ func newBisect(o *options) *cobra.Command {
 	var p planFlags
 	var repo, good, bad, test, program, script, resume string
 	var req searchRequest
+	var far remote
 	cmd := &cobra.Command{
 		Use:   "bisect --repo DIR --good REV --bad REV (--test NAME | --script FILE | --program FILE)",
 		Short: "Find the commit that broke a test",
@@ -52,6 +53,9 @@ func newBisect(o *options) *cobra.Command {
 			if err := req.check(); err != nil {
 				return err
 			}
+			if far.server != "" {
+				return far.bisect(cmd, o, p, req, repo, good, bad)
+			}
 			all, err := p.request(cmd.Context(), o, "bisect")
 			if err != nil {
 				return err
@@ -72,6 +76,7 @@ func newBisect(o *options) *cobra.Command {
 		},
 	}
 	p.register(cmd)
+	far.register(cmd)
 	f := cmd.Flags()
 	f.StringVar(&repo, "repo", "", "the kernel's git repository `directory`; only read, never changed")
 	f.StringVar(&good, "good", "", "a commit where the test passes, ancestor of the bad one; with --find-fix the newer end")

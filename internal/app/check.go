@@ -20,6 +20,7 @@ import (
 func newCheck(o *options) *cobra.Command {
 	var p planFlags
 	var s subjectFlags
+	var far remote
 	cmd := &cobra.Command{
 		Use:   "check (--kernel FILE... [--modules DIR...] | --tree DIR | --repo DIR --rev REV)",
 		Short: "Test one kernel, or several ready ones side by side",
@@ -36,6 +37,9 @@ them and the kernel lacks them.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s.adapt(cmd, &p)
+			if far.server != "" {
+				return far.check(cmd, o, p, s)
+			}
 			if len(s.kernels) > 1 {
 				return o.runMatrix(cmd.Context(), p, s)
 			}
@@ -52,6 +56,7 @@ them and the kernel lacks them.`,
 	s.register(cmd)
 	p.register(cmd)
 	p.registerTests(cmd)
+	far.register(cmd)
 	return cmd
 }
 

@@ -19,6 +19,7 @@ const maxSeries = 500
 
 func newSeries(o *options) *cobra.Command {
 	var p planFlags
+	var far remote
 	var repo, mbox, base, resume string
 	cmd := &cobra.Command{
 		Use:   "series --repo DIR (BASE..HEAD | --mbox FILE --base REV)",
@@ -30,6 +31,9 @@ func newSeries(o *options) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if resume != "" {
 				return o.resume(cmd, "series", resume, args)
+			}
+			if far.server != "" {
+				return far.series(cmd, o, p, repo, mbox, base, args)
 			}
 			req, err := p.request(cmd.Context(), o, "series")
 			if err != nil {
@@ -50,6 +54,7 @@ func newSeries(o *options) *cobra.Command {
 	}
 	p.register(cmd)
 	p.registerTests(cmd)
+	far.register(cmd)
 	f := cmd.Flags()
 	f.StringVar(&repo, "repo", "", "the kernel's git repository `directory`; only read, never changed")
 	f.StringVar(&mbox, "mbox", "", "patches to apply, in a mailbox `file`")

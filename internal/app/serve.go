@@ -215,10 +215,10 @@ func (s *service) handler(ctx context.Context) (http.Handler, error) {
 	a := apis{p}
 	service := api.New(api.Options{
 		Jobs: a, Runs: a, Submitter: a, Live: a, Record: a, Tokens: a, Profiles: kconfigs.Profiles(), Repos: s.apiRepos(),
-		AnonymousRead: s.cfg.Open != config.OpenNothing, Uploads: s.ws.data, Log: s.log,
+		AnonymousRead: s.cfg.Open != config.OpenNothing, Uploads: s.ws.data, Stop: s.stop, Log: s.log,
 	})
-	mux.Handle("/api/", service)
-	mux.Handle("/openapi.json", service)
+	mux.Handle("/api/", s.known(service))
+	mux.Handle("/openapi.json", s.known(service))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		if _, err := s.ws.store.JobList(r.Context(), store.JobFilter{Limit: 1}); err != nil {
@@ -255,6 +255,18 @@ func (s *service) hosts() []string {
 		hosts = append(hosts, u.Host)
 	}
 	return hosts
+}
+
+// known refuses requests under other names than hosts has.
+func (s *service) known(next http.Handler) http.Handler {
+	hosts := s.hosts()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if len(hosts) > 0 && !slices.Contains(hosts, r.Host) {
+			http.Error(w, "This service has another name.", http.StatusMisdirectedRequest)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // choices are what the form for new jobs offers.

@@ -212,3 +212,49 @@ func TestServeMailbox(t *testing.T) {
 		t.Errorf("%d, %+v", code, res.Commits)
 	}
 }
+
+// With --server a command does as it does here: the report, and the status.
+func TestServer(t *testing.T) {
+	s, repo := newServed(t, 30, 24, "1ms")
+	token, entry := mint(t, "ci")
+	file := filepath.Join(t.TempDir(), "serve.yaml")
+	if err := os.WriteFile(file, []byte("listen: 127.0.0.1:0\nrepos:\n  linux: "+repo+"\n"+entry), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.args, s.listen = []string{"--config", file}, ""
+	s.start()
+	defer s.stop()
+	script := filepath.Join(t.TempDir(), "own.sh")
+	if err := os.WriteFile(script, []byte("exit 0\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		token  string
+		args   string
+		status int
+		stdout string // or stderr
+	}{
+		{token, "series main~8..main --repo linux --test cow/fork-basic/base", exitBad, `"mm: change 24" breaks cow/fork-basic/base`},
+		{token, "series main~3..main~1 --repo linux --test cow/fork-basic/base --format json", exitBad, `"schema": "kbisect/series/v1"`},
+		{token, "bisect --repo linux --good main~20 --bad main --script " + script, 0, "found: "},
+		{token, "check --repo linux --rev main~12 --test cow/fork-basic/base", 0, "good"},
+		{token, "series nowhere..main --repo linux", exitUsage, "no such revision: nowhere"},
+		{token, "series main~3..main --repo windows", exitUsage, "neither a configured repository"},
+		{token, "series main~3..main --repo linux --test cow/none", exitUsage, "matches no test"},
+		{token, "series main~3..main --repo linux --no-sandbox", exitUsage, "--no-sandbox is not for a service"},
+		{"kb_aaaa_aaaa", "series main~3..main --repo linux", exitUsage, "token"},
+	} {
+		t.Setenv(tokenVariable, c.token)
+		var stdout, stderr bytes.Buffer
+		o := &options{args: append(strings.Fields(c.args), "--server", s.url), stdout: &stdout, stderr: &stderr}
+		if status := o.main(); status != c.status || !strings.Contains(stdout.String()+stderr.String(), c.stdout) {
+			t.Errorf("%s: status %d, want %d\n%s%s", c.args, status, c.status, &stdout, &stderr)
+		}
+	}
+	t.Setenv(tokenVariable, token)
+	var stderr bytes.Buffer
+	o := &options{args: strings.Fields("check --repo linux --server http://127.0.0.1:1"), stdout: io.Discard, stderr: &stderr}
+	if status := o.main(); status != exitInfra || strings.Count(stderr.String(), "\n") != 1 {
+		t.Errorf("no server: %d, %s", status, &stderr)
+	}
+}

@@ -415,6 +415,20 @@ func TestServePages(t *testing.T) {
 			t.Errorf("%s: %d\n%s", path, status, body)
 		}
 	}
+	for _, path := range []string{"/", "/api/v1/jobs", "/openapi.json"} { // a page of a stranger may have its own name lead here
+		req, err := http.NewRequest(http.MethodGet, s.url+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = "evil.example.org"
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _ = resp.Body.Close(); resp.StatusCode != http.StatusMisdirectedRequest {
+			t.Errorf("%s under another name: %s", path, resp.Status)
+		}
+	}
 	if status, _ := s.get("/jobs/bisect-00000000"); status != http.StatusNotFound {
 		t.Errorf("a job that is not: %d", status)
 	}

@@ -1,0 +1,171 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kernel-bisect/kbisect/internal/api"
+	"github.com/kernel-bisect/kbisect/internal/client"
+	"github.com/kernel-bisect/kbisect/internal/job"
+	"github.com/kernel-bisect/kbisect/internal/kernel"
+	"github.com/kernel-bisect/kbisect/kconfigs"
+)
+
+// tokenVariable holds the token of a service: an argument would be seen by
+// everybody on the machine.
+const tokenVariable = "KBISECT_TOKEN" //nolint:gosec // a name, no secret
+
+// remote lets a service do what a command would do here.
+type remote struct{ server string }
+
+func (r *remote) register(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&r.server, "server", "", "let the service at this `URL` do it; --repo is a name there, and $"+tokenVariable+" has the token")
+}
+
+// plan is what the flags ask for in the words of the API.
+func (r *remote) plan(cmd *cobra.Command, p planFlags) (api.Plan, error) {
+	for _, local := range []string{"kconfig", "allow-console", "test-timeout", "no-sandbox", "boot-per-run", "kernel", "modules", "tree", "resume"} {
+		if f := cmd.Flags().Lookup(local); f != nil && f.Changed {
+			return api.Plan{}, usagef("--%s is not for a service: leave it or --server out", local)
+		}
+	}
+	plan := api.Plan{Tests: p.tests, MaxRuns: p.maxRuns, Fresh: p.fresh, ShareGuests: p.shareGuests, Priority: api.Waiting}
+	if p.profile != kconfigs.Profiles()[0].Name {
+		plan.Profile = p.profile
+	}
+	if cmd.Flags().Changed("runs") {
+		plan.Runs = p.runs
+	}
+	for _, file := range append(append([]string{}, p.programs...), p.scripts...) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return plan, usagef("%v", err)
+		}
+		if strings.ContainsRune(string(text), 0) {
+			return plan, usagef("%s: a service takes C sources and scripts, no executables", file)
+		}
+		program := api.Program{Name: filepath.Base(file), Text: string(text)}
+		for _, beside := range besideNames(file) {
+			settings, err := os.ReadFile(beside)
+			if err != nil {
+				return plan, usagef("%v", err)
+			}
+			program.Settings = string(settings)
+		}
+		plan.Programs = append(plan.Programs, program)
+	}
+	return plan, nil
+}
+
+func (r *remote) series(cmd *cobra.Command, o *options, p planFlags, repo, mbox, base string, args []string) error {
+	plan, err := r.plan(cmd, p)
+	if err != nil {
+		return err
+	}
+	span, err := seriesRange(args, mbox, base)
+	if err != nil {
+		return err
+	}
+	ask := api.SeriesRequest{Repo: repo, Base: span.base, Head: span.head, Plan: plan}
+	return r.do(cmd.Context(), o, func(c *client.Client) (api.Submitted, error) {
+		if span.mbox != "" {
+			return c.SeriesMbox(cmd.Context(), ask, span.mbox)
+		}
+		return c.Series(cmd.Context(), ask)
+	})
+}
+
+func (r *remote) bisect(cmd *cobra.Command, o *options, p planFlags, how searchRequest, repo, good, bad string) error {
+	plan, err := r.plan(cmd, p)
+	if err != nil {
+		return err
+	}
+	plan.Runs, plan.MaxRuns = 0, how.MaxRuns
+	ask := api.BisectRequest{Repo: repo, Good: good, Bad: bad, Plan: plan, Search: api.Search{
+		FindFix: how.FindFix, Confidence: how.Confidence, Paths: how.Paths, Suspects: how.Suspects, FirstParent: how.FirstParent,
+		AnyFailure: how.AnyFailure, MaxBuilds: how.MaxBuilds, MaxSeconds: int(how.MaxTime.Seconds()), MaxIterations: how.MaxIterations, NoConfirm: how.NoConfirm,
+	}}
+	return r.do(cmd.Context(), o, func(c *client.Client) (api.Submitted, error) { return c.Bisect(cmd.Context(), ask) })
+}
+
+func (r *remote) check(cmd *cobra.Command, o *options, p planFlags, s subjectFlags) error {
+	plan, err := r.plan(cmd, p)
+	if err != nil {
+		return err
+	}
+	ask := api.CheckRequest{Repo: s.repo, Rev: s.rev, Plan: plan}
+	if ask.Rev == "" {
+		ask.Rev = "HEAD"
+	}
+	return r.do(cmd.Context(), o, func(c *client.Client) (api.Submitted, error) { return c.Check(cmd.Context(), ask) })
+}
+
+// do submits a job, follows it to its end, and reports and exits as if it had
+// been done here. ^C leaves the job to the service.
+func (r *remote) do(ctx context.Context, o *options, submit func(*client.Client) (api.Submitted, error)) error {
+	c, err := client.New(r.server, os.Getenv(tokenVariable))
+	if err != nil {
+		return usagef("--server: %v", err)
+	}
+	defer c.Close()
+	s, err := submit(c)
+	if err != nil {
+		return remoteError(err)
+	}
+	fmt.Fprintf(o.stderr, "%s is at %s/jobs/%s\n", s.ID, strings.TrimSuffix(r.server, "/"), s.ID)
+	bar := o.newProgress()
+	defer bar.close()
+	err = c.Follow(ctx, s.ID, func(e api.Event) {
+		switch e.Phase {
+		case "build", "boot", "run", "done":
+			bar.notify(job.Event{Phase: e.Phase, Commit: kernel.Commit{SHA: e.Commit}, Text: e.Text, Done: e.Done, Of: e.Of, Index: e.Index, Total: e.Total})
+		}
+	})
+	if ctx.Err() != nil {
+		return fmt.Errorf("%w; the job goes on at the service", cancelled(ctx))
+	}
+	if err != nil {
+		return remoteError(err)
+	}
+	j, err := c.Job(ctx, s.ID)
+	if err != nil {
+		return remoteError(err)
+	}
+	if j.Status != api.Done {
+		return fmt.Errorf("%s: %s there: %s", j.ID, j.Status, oneLine(j.Error))
+	}
+	v, err := c.Result(ctx, s.ID)
+	if err != nil {
+		return remoteError(err)
+	}
+	bar.close()
+	if err := o.emit(v); err != nil {
+		return err
+	}
+	switch v := v.(type) {
+	case *kernel.SeriesResult:
+		return seriesStatus(v)
+	case *kernel.CheckResult:
+		return checkStatus(v.Tests)
+	case *kernel.BisectResult:
+		if v.Status != kernel.Found {
+			return statusError(exitNoConclusion)
+		}
+	}
+	return nil
+}
+
+// remoteError tells mistakes of the user from trouble of the service.
+func remoteError(err error) error {
+	var said *client.Error
+	if errors.As(err, &said) && said.Status >= 400 && said.Status < 500 {
+		return usagef("the service says: %v", err)
+	}
+	return fmt.Errorf("the service: %w", err)
+}
