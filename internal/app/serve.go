@@ -69,12 +69,12 @@ func serveConfig(file, listen string, repos []string) (*config.Config, error) {
 		if err != nil {
 			return nil, err
 		}
-		if cfg, err = config.Parse(file, filepath.Dir(abs), text); err != nil {
+		if cfg, err = config.Parse(file, filepath.Dir(abs), text, listen); err != nil {
 			return nil, &configError{err.Error()}
 		}
 	}
-	if listen != "" {
-		cfg.Listen, cfg.URL, cfg.Open = listen, "", ""
+	if file == "" {
+		cfg.Listen = listen
 	}
 	for _, r := range repos {
 		name, dir, err := repoFlag(r)

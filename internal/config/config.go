@@ -89,9 +89,10 @@ const (
 )
 
 // Parse reads a file of a name. Directories that are not absolute are below
-// dir. An error is for its user: the line first, and the place in the file with
+// dir. A listen that is not "" takes the place of the file's, before what
+// follows from it is filled in. An error is for its user: the line first, and the place in the file with
 // a caret under it where the file itself is the matter.
-func Parse(name, dir string, text []byte) (*Config, error) {
+func Parse(name, dir string, text []byte, listen string) (*Config, error) {
 	c := &Config{}
 	if len(text) > maxFile {
 		return nil, fmt.Errorf("%s: more than %d bytes", name, maxFile)
@@ -104,6 +105,9 @@ func Parse(name, dir string, text []byte) (*Config, error) {
 		if path != "" && !filepath.IsAbs(path) {
 			c.Repos[repo] = filepath.Join(dir, path)
 		}
+	}
+	if listen != "" {
+		c.Listen, c.URL = listen, ""
 	}
 	if err := c.Complete(); err != nil {
 		return nil, fmt.Errorf("%s: %w%s", name, err, lineOf(text, err))

@@ -19,7 +19,7 @@ repos:
 slots: 3
 open: read
 log: json
-`))
+`), "")
 	want := &Config{Listen: "0.0.0.0:8080", URL: "https://kbisect.example.org", Slots: 3, Open: OpenRead, Log: "json",
 		Repos: map[string]string{"linux": "/srv/linux.git", "next": "/etc/kbisect/next"}}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
@@ -35,13 +35,23 @@ func TestDefaults(t *testing.T) {
 		"listen: localhost:80\n":         {Listen: "localhost:80", URL: "http://localhost:80", Slots: 2, Open: OpenAll},
 		"listen: :8080\nurl: http://a\n": {Listen: ":8080", URL: "http://a", Slots: 2, Open: OpenRead},
 	} {
-		got, err := Parse("c.yaml", "/", []byte(text))
+		got, err := Parse("c.yaml", "/", []byte(text), "")
 		if err != nil {
 			t.Errorf("%q: %v", text, err)
 			continue
 		}
 		if diff := cmp.Diff(&want, got); diff != "" {
 			t.Errorf("%q:\n%s", text, diff)
+		}
+	}
+}
+
+// An address from the command line must not open what the file's would not have.
+func TestListenInstead(t *testing.T) {
+	for text, want := range map[string]string{"": OpenRead, "open: nothing\n": OpenNothing, "open: all\n": OpenAll, "listen: 127.0.0.1:1\n": OpenRead} {
+		c, err := Parse("c.yaml", "/", []byte(text), "0.0.0.0:80")
+		if err != nil || c.Open != want || c.Listen != "0.0.0.0:80" || c.URL != "http://0.0.0.0:80" {
+			t.Errorf("%q: %+v, %v", text, c, err)
 		}
 	}
 }
@@ -66,7 +76,7 @@ func TestErrors(t *testing.T) {
 		"repos:\n  linux:\n":                  {"c.yaml: repos.linux: no directory"},
 		"# " + strings.Repeat("x", maxFile+1): {"c.yaml: more than"},
 	} {
-		_, err := Parse("c.yaml", "/", []byte(text))
+		_, err := Parse("c.yaml", "/", []byte(text), "")
 		for _, w := range want {
 			if err == nil || !strings.Contains(err.Error(), w) {
 				t.Errorf("%.60q: %v, want %q", text, err, w)
@@ -79,7 +89,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("listen: 127.0.0.1:1\nrepos:\n  a: b\n"))
 	f.Add([]byte("slots: 1e9\nopen: *x\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		c, err := Parse("c.yaml", "/", text)
+		c, err := Parse("c.yaml", "/", text, "")
 		if err == nil && (c.Slots < 1 || c.Listen == "" || c.URL == "") {
 			t.Errorf("%+v", c)
 		}
@@ -92,13 +102,13 @@ func TestExample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := Parse("serve.yaml", "/etc/kbisect", text)
+	got, err := Parse("serve.yaml", "/etc/kbisect", text, "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	// What is commented out as a default must be one.
 	all := regexp.MustCompile(`(?m)^#(url|slots|open):`).ReplaceAll(text, []byte("$1:"))
-	again, err := Parse("serve.yaml", "/etc/kbisect", all)
+	again, err := Parse("serve.yaml", "/etc/kbisect", all, "")
 	if diff := cmp.Diff(got, again); err != nil || diff != "" {
 		t.Errorf("%v\n%s", err, diff)
 	}
