@@ -4,7 +4,9 @@ package tests
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"encoding/json"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -33,9 +35,10 @@ type server struct {
 var servedAt = regexp.MustCompile(`kbisect is at (http://\S+)/ `)
 
 // serve starts the service and waits until it says where it is.
-func serve(t *testing.T) *server {
+func serve(t *testing.T, args ...string) *server {
 	t.Helper()
-	s := &server{cmd: command(context.WithoutCancel(t.Context()), "serve", "--listen", "127.0.0.1:0", "--repo", "linux="+seriesRepo), gone: make(chan struct{})}
+	args = append([]string{"serve", "--listen", "127.0.0.1:0", "--repo", "linux=" + seriesRepo}, args...)
+	s := &server{cmd: command(context.WithoutCancel(t.Context()), args...), gone: make(chan struct{})}
 	stderr, err := s.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -109,6 +112,32 @@ func (s *server) submit(t *testing.T, form url.Values) string {
 	return id
 }
 
+// ask asks the API for a job, and returns its id.
+func (s *server) ask(t *testing.T, token, kind string, what map[string]any) string {
+	t.Helper()
+	body, err := json.Marshal(what)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequest(http.MethodPost, s.url+"/api/v1/jobs/"+kind, bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Authorization", "Bearer "+token)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, _ := io.ReadAll(resp.Body)
+	var job struct{ ID string }
+	if err := json.Unmarshal(text, &job); err != nil || resp.StatusCode != http.StatusCreated {
+		t.Fatalf("%s: %s %s", kind, resp.Status, text)
+	}
+	return job.ID
+}
+
 // working says whether a job is queued or under way.
 func (s *server) working(t *testing.T) bool {
 	t.Helper()
@@ -123,14 +152,24 @@ func (s *server) working(t *testing.T) bool {
 // A service with guests up is killed and started again, three times: every job
 // comes to its end with the right answer, and nothing is left running.
 func TestServeSurvivesKill(t *testing.T) {
-	s := serve(t)
-	bisect := s.submit(t, url.Values{"kind": {"bisect"}, "repo": {"linux"}, "range": {"base..series"}, "tests": {plantedTest}})
-	series := s.submit(t, url.Values{"kind": {"series"}, "repo": {"linux"}, "range": {"series~5..series"}, "tests": {plantedTest}})
+	made := run(t, "token", "e2e")
+	_, entry, _ := strings.Cut(made.stderr, "\n\n")
+	config := filepath.Join(t.TempDir(), "serve.yaml")
+	if err := os.WriteFile(config, []byte(entry), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := serve(t, "--config", config)
+	ask := func(kind string, what map[string]any) string {
+		what["repo"], what["tests"], what["fresh"] = "linux", []string{plantedTest}, true
+		return s.ask(t, strings.TrimSpace(made.stdout), kind, what)
+	}
+	bisect := ask("bisect", map[string]any{"good": "base", "bad": "series"})
+	series := ask("series", map[string]any{"base": "series~5", "head": "series", "runs": 20})
 	for kills := range 3 {
 		time.Sleep(time.Second + time.Duration(rand.Int64N(int64(5*time.Second))))
 		s.end(t, syscall.SIGKILL)
 		t.Logf("kill %d: %s has %d runs, %s %d", kills+1, bisect, recordedRuns(t, bisect), series, recordedRuns(t, series))
-		s = serve(t)
+		s = serve(t, "--config", config)
 	}
 	for s.working(t) {
 		time.Sleep(200 * time.Millisecond)
@@ -215,7 +254,9 @@ func TestServeInABrowser(t *testing.T) {
 	b.do("overview", `document.querySelector('a[href^="/submit"]')`, chromedp.Navigate(s.url+"/"))
 	b.do("form", `document.querySelector("#range")`, chromedp.Navigate(s.url+"/submit"))
 	b.do("running", `location.pathname.startsWith("/jobs/series-")`,
-		chromedp.SendKeys("#range", "series~5..series"), chromedp.SendKeys("#tests", plantedTest), chromedp.Click("form.submit button"))
+		chromedp.SendKeys("#range", "series~5..series"), chromedp.SendKeys("#tests", plantedTest),
+		// A click of the mouse may meet the list of names that unfolds over the button.
+		chromedp.Evaluate[chromedp.Void](`document.querySelector("form.submit button").click()`))
 	loaded := b.text("String(performance.timeOrigin)")
 	b.do("series", `document.querySelector("h1").innerText.startsWith("1 of 5 commits introduces a failure")`)
 	if b.text("String(performance.timeOrigin)") != loaded {
