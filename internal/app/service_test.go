@@ -293,6 +293,26 @@ func (s *served) jobs() (list []store.Job, runs map[string]int) {
 	return list, runs
 }
 
+// cliJob records a job of the command line on some repository.
+func (s *served) cliJob(repo string) {
+	s.t.Helper()
+	if err := os.MkdirAll(s.home, 0o755); err != nil {
+		s.t.Fatal(err)
+	}
+	db, err := store.Open(s.t.Context(), s.home)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer db.Close()
+	text, _ := json.Marshal(request{Kind: "series", Repo: repo})
+	if err := db.NewJob(s.t.Context(), "series-11111111", "series", text); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := db.SaveJob(s.t.Context(), "series-11111111", store.Done, nil); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
 func (s *served) active() int {
 	n := 0
 	for _, status := range []string{"running", "queued", "running"} {
@@ -403,12 +423,17 @@ func answers(t *testing.T, jobs []store.Job, recorded map[string]int) map[string
 // What a user does first: look, ask for a series, follow it, read its page.
 func TestServePages(t *testing.T) {
 	s, repo := newServed(t, 12, 7, "1ms")
+	s.cliJob(t.TempDir())
 	s.start()
 	defer s.stop()
 	for _, path := range []string{"/", "/jobs", "/submit", "/tests", "/kernels", "/workers"} {
 		if status, body := s.get(path); status != http.StatusOK || !strings.Contains(body, "</html>") {
 			t.Errorf("%s: %d\n%s", path, status, body)
 		}
+	}
+	// Another repository was used on the command line: the form must offer what is configured.
+	if _, body := s.get("/submit"); !strings.Contains(body, `name="repo" value="linux"`) {
+		t.Errorf("the form:\n%s", body)
 	}
 	for path, want := range map[string]string{"/healthz": "ok", "/readyz": "ready", "/metrics": "kbisect_jobs_queued 0"} {
 		if status, body := s.get(path); status != http.StatusOK || !strings.Contains(body, want) {

@@ -279,28 +279,28 @@ func (r request) spoken(repo string) string {
 	return (&options{args: words[1:]}).commandLine()
 }
 
-// repos are the repositories that a job may name: configured ones and, where
-// people may do all, those of the jobs before.
+// repos are the repositories that a job may name: the configured ones, or, where
+// people may do all and nothing is configured, those of the jobs before.
 func (s *service) repos(ctx context.Context) (map[string]string, error) {
 	repos := maps.Clone(s.cfg.Repos)
 	if repos == nil {
 		repos = map[string]string{}
 	}
-	if s.cfg.Open != config.OpenAll {
+	if s.cfg.Open != config.OpenAll || len(repos) > 0 {
 		return repos, nil
 	}
 	jobs, err := s.ws.store.Jobs(ctx, 200)
 	if err != nil {
 		return nil, err
 	}
-	known := slices.Collect(maps.Values(repos))
 	for _, j := range jobs {
 		req, err := decodeRequest(j.Request)
-		if err != nil || req.Repo == "" || slices.Contains(known, req.Repo) {
+		if err != nil || req.Repo == "" {
 			continue
 		}
-		known = append(known, req.Repo)
-		repos[req.Repo] = req.Repo
+		if st, err := os.Stat(req.Repo); err == nil && st.IsDir() {
+			repos[req.Repo] = req.Repo
+		}
 	}
 	return repos, nil
 }
