@@ -89,6 +89,10 @@ func TestRunSince(t *testing.T) {
 	if got != "1 3 5 7 | 9 11 | | " {
 		t.Error(got)
 	}
+	rows, err := s.RunSince(t.Context(), "", 8, 3) // of all jobs
+	if got := rowReasons(t, rows, err); got != "8 9 10 " {
+		t.Error(got)
+	}
 }
 
 func TestRunByID(t *testing.T) {
