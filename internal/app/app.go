@@ -85,21 +85,26 @@ func status(cmd *cobra.Command, err error, stderr io.Writer) int {
 		return exitUsage
 	}
 	fmt.Fprintf(stderr, "orchestrator: %s\n", oneLine(err.Error()))
+	switch {
+	case isStep:
+		return stepAbort // 2 would tell git bisect that the commit is bad
+	case errors.Is(err, context.Canceled):
+		return exitNoConclusion
+	case isUsers(err), errors.Is(err, store.ErrNoJob):
+		return exitUsage
+	}
+	return exitInfra
+}
+
+// isUsers says whether an error is the mistake of who asked.
+func isUsers(err error) bool {
 	var (
 		usage   *usageError
 		user    *gitrepo.UserError
 		apply   *gitrepo.ApplyError
 		refused *job.RefusedError
 	)
-	switch {
-	case isStep:
-		return stepAbort // 2 would tell git bisect that the commit is bad
-	case errors.Is(err, context.Canceled):
-		return exitNoConclusion
-	case errors.As(err, &usage), errors.As(err, &user), errors.As(err, &apply), errors.As(err, &refused), errors.Is(err, store.ErrNoJob):
-		return exitUsage
-	}
-	return exitInfra
+	return errors.As(err, &usage) || errors.As(err, &user) || errors.As(err, &apply) || errors.As(err, &refused)
 }
 
 // oneLine keeps an error to one line and a terminal's control sequences out of it.

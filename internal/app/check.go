@@ -271,12 +271,15 @@ func (w *workspace) newJob(ctx context.Context, req request) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var r [4]byte
-	if _, err := rand.Read(r[:]); err != nil {
-		return "", err
-	}
-	id := req.Kind + "-" + hex.EncodeToString(r[:])
+	id := newID(req.Kind)
 	return id, w.store.NewJob(ctx, id, req.Kind, text)
+}
+
+// newID names a job. Four bytes: people type them.
+func newID(kind string) string {
+	var r [4]byte
+	_, _ = rand.Read(r[:]) // never fails
+	return kind + "-" + hex.EncodeToString(r[:])
 }
 
 // interrupted turns the error of a cancelled job into one that says how to go on.

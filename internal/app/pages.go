@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kernel-bisect/kbisect/internal/gitrepo"
 	"github.com/kernel-bisect/kbisect/internal/job"
 	"github.com/kernel-bisect/kbisect/internal/report"
 	"github.com/kernel-bisect/kbisect/internal/store"
@@ -80,26 +79,38 @@ func webJob(j store.Job) web.Job {
 // kept: a result is long, and lists show many.
 func (p *pages) verdict(ctx context.Context, j store.Job) string {
 	key := fmt.Sprintf("%s %d %s", j.ID, j.Attempt, j.Ended)
-	if v, ok := p.s.verdicts.Load(key); ok && !j.Ended.IsZero() {
+	if v, ok := p.s.verdicts.Load(key); ok {
 		return v.(string)
 	}
-	if len(j.Result) == 0 {
-		full, err := p.s.ws.store.Job(ctx, j.ID)
-		if err != nil || len(full.Result) == 0 {
-			return ""
-		}
-		j.Result = full.Result
-	}
-	v, err := resultOf(j)
+	full, err := p.s.ws.store.Job(ctx, j.ID)
 	if err != nil {
+		return ""
+	}
+	text := verdictOf(p.result(full))
+	if !j.Ended.IsZero() {
+		p.s.verdicts.Store(key, text)
+	}
+	return text
+}
+
+// verdictOf is the first line of a report, empty where there is no result.
+func verdictOf(v any, err error) string {
+	if err != nil || v == nil {
 		return ""
 	}
 	text, err := report.Verdict(v)
 	if err != nil {
 		return ""
 	}
-	p.s.verdicts.Store(key, text)
 	return text
+}
+
+// result decodes a job's result, nil if it has none yet.
+func (p *pages) result(j store.Job) (any, error) {
+	if len(j.Result) == 0 {
+		return nil, nil
+	}
+	return resultOf(j)
 }
 
 func (p *pages) Job(ctx context.Context, id string) (web.Job, any, error) {
@@ -107,14 +118,12 @@ func (p *pages) Job(ctx context.Context, id string) (web.Job, any, error) {
 	if err != nil {
 		return web.Job{}, nil, notFound(err)
 	}
-	var v any
-	if len(j.Result) > 0 {
-		if v, err = resultOf(j); err != nil {
-			return web.Job{}, nil, err
-		}
+	v, err := p.result(j)
+	if err != nil {
+		return web.Job{}, nil, err
 	}
 	w := webJob(j)
-	w.Verdict = p.verdict(ctx, j)
+	w.Verdict = verdictOf(v, nil)
 	return w, v, nil
 }
 
@@ -198,7 +207,7 @@ func (p *pages) Kernels(ctx context.Context, after string, limit int) ([]web.Ker
 
 func (p *pages) Workers() []web.Worker {
 	doing := p.s.underWay()
-	return []web.Worker{{Name: "this machine", Slots: p.s.cfg.Slots, Busy: len(doing), Doing: doing, Last: time.Now(), Announce: p.s.announce}}
+	return []web.Worker{{Name: "this machine", Slots: p.s.cfg.Slots, Busy: len(doing), Doing: doing, Last: time.Now()}}
 }
 
 func (p *pages) Queue() []web.Job {
@@ -228,17 +237,6 @@ func (p *pages) Submit(ctx context.Context, f web.Form) (string, error) {
 		return "", &web.BadInput{Field: field.field, Text: oneLine(err.Error())}
 	}
 	return id, err
-}
-
-// isUsers says whether an error is the mistake of who asked.
-func isUsers(err error) bool {
-	var (
-		usage   *usageError
-		user    *gitrepo.UserError
-		apply   *gitrepo.ApplyError
-		refused *job.RefusedError
-	)
-	return errors.As(err, &usage) || errors.As(err, &user) || errors.As(err, &apply) || errors.As(err, &refused)
 }
 
 func (p *pages) Cancel(ctx context.Context, id string) error {

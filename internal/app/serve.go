@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -59,7 +60,7 @@ Without a configuration it listens on this machine only, and who is on it may do
 
 // serveConfig reads the configuration; flags go over it.
 func serveConfig(file, listen string, repos []string) (*config.Config, error) {
-	cfg := &config.Config{}
+	cfg := &config.Config{Listen: listen}
 	if file != "" {
 		text, err := os.ReadFile(file)
 		if err != nil {
@@ -72,9 +73,6 @@ func serveConfig(file, listen string, repos []string) (*config.Config, error) {
 		if cfg, err = config.Parse(file, filepath.Dir(abs), text, listen); err != nil {
 			return nil, &configError{err.Error()}
 		}
-	}
-	if file == "" {
-		cfg.Listen = listen
 	}
 	for _, r := range repos {
 		name, dir, err := repoFlag(r)
@@ -99,14 +97,9 @@ func serveConfig(file, listen string, repos []string) (*config.Config, error) {
 
 // repoFlag reads NAME=DIR, or DIR, which gives its own name.
 func repoFlag(text string) (name, dir string, err error) {
-	for i := range len(text) {
-		if text[i] == '=' {
-			name, dir = text[:i], text[i+1:]
-			break
-		}
-	}
-	if dir == "" {
-		dir = text
+	name, dir, named := strings.Cut(text, "=")
+	if !named {
+		name, dir = "", text
 	}
 	if dir, err = filepath.Abs(dir); err != nil {
 		return "", "", err
@@ -156,7 +149,6 @@ func (o *options) serve(ctx context.Context, cfg *config.Config) error {
 			return fmt.Errorf("admin: %w", err)
 		}
 		debug := newServer(adminHandler(), log)
-		debug.WriteTimeout = 0 // a profile takes as long as it is asked to
 		go func() { failed <- debug.Serve(admin) }()
 		defer func() { _ = debug.Close() }()
 	}
@@ -217,8 +209,9 @@ func (s *service) handler(ctx context.Context) (http.Handler, error) {
 		Jobs: a, Runs: a, Submitter: a, Live: a, Record: a, Tokens: a, Profiles: kconfigs.Profiles(), Repos: s.apiRepos(),
 		AnonymousRead: s.cfg.Open != config.OpenNothing, Uploads: s.ws.data, Stop: s.stop, Log: s.log,
 	})
-	mux.Handle("/api/", s.known(service))
-	mux.Handle("/openapi.json", s.known(service))
+	service = web.OnlyHosts(s.hosts(), service)
+	mux.Handle("/api/", service)
+	mux.Handle("/openapi.json", service)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		if _, err := s.ws.store.JobList(r.Context(), store.JobFilter{Limit: 1}); err != nil {
@@ -255,18 +248,6 @@ func (s *service) hosts() []string {
 		hosts = append(hosts, u.Host)
 	}
 	return hosts
-}
-
-// known refuses requests under other names than hosts has.
-func (s *service) known(next http.Handler) http.Handler {
-	hosts := s.hosts()
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if len(hosts) > 0 && !slices.Contains(hosts, r.Host) {
-			http.Error(w, "This service has another name.", http.StatusMisdirectedRequest)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
 }
 
 // choices are what the form for new jobs offers.

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -32,7 +34,6 @@ type service struct {
 
 	metrics  *metrics
 	verdicts sync.Map // of jobs that ended: the first lines of their reports
-	announce []string // what this machine has, for the page of workers
 
 	mu      sync.Mutex
 	running map[string]context.CancelCauseFunc // job -> how to end it
@@ -41,7 +42,13 @@ type service struct {
 func newService(o *options, cfg *config.Config, ws *workspace, log *zap.Logger) *service {
 	s := &service{o: o, cfg: cfg, ws: ws, log: log, hub: &web.Hub{}, wake: make(chan struct{}, 1), stop: make(chan struct{}), running: map[string]context.CancelCauseFunc{}}
 	s.metrics = newMetrics(
-		func() float64 { return float64(len((&pages{s.hub, s}).Queue())) },
+		func() float64 {
+			n, err := ws.store.QueueLength(context.Background())
+			if err != nil {
+				return math.NaN() // unknown is not 0
+			}
+			return float64(n)
+		},
 		func() float64 { return float64(len(s.underWay())) })
 	return s
 }
@@ -119,6 +126,13 @@ func (s *service) carry(ctx context.Context, j store.Job) {
 	s.mu.Lock()
 	s.running[j.ID] = end
 	s.mu.Unlock()
+	// Somebody may have cancelled it since it left the queue: they found nobody
+	// who carries it out, and left the wish.
+	if wanted, err := s.ws.store.CancelWanted(ctx); err != nil {
+		log.Error("wishes to cancel cannot be read", zap.Error(err))
+	} else if slices.Contains(wanted, j.ID) {
+		end(errCancelled)
+	}
 	start := time.Now()
 	log.Info("job starts", zap.String("kind", j.Kind), zap.String("title", j.Title))
 	err := s.do(ctx, j, log)

@@ -422,7 +422,7 @@ func answers(t *testing.T, jobs []store.Job, recorded map[string]int) map[string
 
 // What a user does first: look, ask for a series, follow it, read its page.
 func TestServePages(t *testing.T) {
-	s, repo := newServed(t, 12, 7, "1ms")
+	s, _ := newServed(t, 12, 7, "1ms")
 	s.cliJob(t.TempDir())
 	s.start()
 	defer s.stop()
@@ -487,7 +487,6 @@ func TestServePages(t *testing.T) {
 			t.Errorf("%s %s: %d, %q\n%s", c.field, c.value, status, where, body)
 		}
 	}
-	_ = repo
 }
 
 // The same question asked twice while it is open is one job; it can be cancelled,

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -73,9 +72,7 @@ func (s *service) submit(ctx context.Context, sub submission) (id string, existi
 		return "", false, err
 	}
 	if id == "" {
-		var r [4]byte
-		_, _ = rand.Read(r[:]) // never fails
-		id = req.Kind + "-" + hex.EncodeToString(r[:])
+		id = newID(req.Kind)
 	}
 	id, existing, err = s.ws.store.Enqueue(ctx, store.NewJob{
 		ID: id, Kind: req.Kind, Title: title, Priority: sub.priority, Owner: sub.owner,
@@ -274,7 +271,8 @@ func (r request) spoken(repo string) string {
 		words = append(words, "--test", t)
 	}
 	for _, p := range r.Programs {
-		words = append(words, "--script", strings.TrimPrefix(p.Name, "script/"))
+		kind, name, _ := strings.Cut(p.Name, "/")
+		words = append(words, "--"+kind, name)
 	}
 	return (&options{args: words[1:]}).commandLine()
 }

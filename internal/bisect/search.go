@@ -103,7 +103,6 @@ type Search struct {
 	post       *posterior
 	zones      zones
 	iterations int
-	level      int // observations of earlier, lower iterations; no evidence any more
 	log        []Observation
 	runs       int
 	builds     int // commits tested besides the ends
@@ -143,7 +142,7 @@ func New(s *history.Shape, opt Options) *Search {
 func (s *Search) reset() {
 	s.post = newPosterior(s.shape, s.prior, s.opt.Fix)
 	s.zones = zones{skipped: map[int]bool{}}
-	s.iterations, s.level, s.runs, s.builds = 1, 0, 0, 0
+	s.iterations, s.runs, s.builds = 1, 0, 0
 	s.log, s.decided, s.stopped = nil, false, ""
 }
 

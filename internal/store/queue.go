@@ -71,6 +71,14 @@ func (s *Store) Next(ctx context.Context) (Job, bool, error) {
 	return j, true, nil
 }
 
+// QueueLength counts the jobs that wait for their turn.
+func (s *Store) QueueLength(ctx context.Context) (n int, err error) {
+	if err := s.read.QueryRowContext(ctx, `SELECT COUNT(*) FROM jobs WHERE status = ?`, Queued).Scan(&n); err != nil {
+		return 0, fmt.Errorf("count the queue: %w", err)
+	}
+	return n, nil
+}
+
 // Requeue is for the start of a service, when nobody works on any job: what
 // still counts as running goes back to its place in the queue, and n is how many
 // did. Those that were to be cancelled are; those that a terminal started and

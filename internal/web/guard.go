@@ -17,7 +17,7 @@ func (s *server) guard(next http.Handler) http.Handler {
 	origin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.show(w, r, sorry(http.StatusForbidden, "That came from another site", "Jobs are only taken from the pages of this service. Open it and try again."), nil)
 	}))
-	next = origin.Handler(next)
+	next = OnlyHosts(s.Hosts, origin.Handler(next))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Security-Policy", policy)
@@ -26,11 +26,19 @@ func (s *server) guard(next http.Handler) http.Handler {
 		h.Set("Referrer-Policy", "same-origin")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
-		if len(s.Hosts) > 0 && !slices.Contains(s.Hosts, r.Host) {
+		r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
+		next.ServeHTTP(w, r)
+	})
+}
+
+// OnlyHosts turns away requests under other names than these: a stranger's page
+// could have its own name lead here. No names are all.
+func OnlyHosts(hosts []string, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if len(hosts) > 0 && !slices.Contains(hosts, r.Host) {
 			http.Error(w, "This service has another name.", http.StatusMisdirectedRequest)
 			return
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
 		next.ServeHTTP(w, r)
 	})
 }
