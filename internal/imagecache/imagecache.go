@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 )
@@ -29,14 +30,20 @@ const (
 	recordFile = "build.json"
 )
 
+// newPrefix is of entries that are being written.
+const newPrefix = ".new-"
+
 // Open returns the cache in dir, and removes what an interrupted Put left.
 func Open(dir string) (*Cache, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("kernel cache: %w", err)
 	}
-	left, _ := filepath.Glob(filepath.Join(dir, ".new-*"))
+	left, _ := filepath.Glob(filepath.Join(dir, newPrefix+"*"))
 	for _, d := range left {
-		_ = os.RemoveAll(d)
+		// Another job may be at it right now.
+		if st, err := os.Stat(d); err == nil && time.Since(st.ModTime()) > time.Hour {
+			_ = os.RemoveAll(d)
+		}
 	}
 	return &Cache{dir}, nil
 }
@@ -86,7 +93,7 @@ func intact(k kernel.Kernel) bool {
 // Put stores a build: image and config are paths of files to copy, both empty
 // for a failed build. The entry appears whole or not at all.
 func (c *Cache) Put(key string, b kernel.Build, image, config string, log []byte) (kernel.Build, error) {
-	tmp, err := os.MkdirTemp(c.dir, ".new-")
+	tmp, err := os.MkdirTemp(c.dir, newPrefix)
 	if err != nil {
 		return b, fmt.Errorf("kernel cache: %w", err)
 	}
@@ -94,18 +101,27 @@ func (c *Cache) Put(key string, b kernel.Build, image, config string, log []byte
 	if err := fill(tmp, b, image, config, log); err != nil {
 		return b, fmt.Errorf("kernel cache: %w", err)
 	}
-	dir := c.entry(key)
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return b, fmt.Errorf("kernel cache: %w", err)
+	if err := c.settle(key, tmp); err != nil {
+		return b, err
 	}
-	if err := os.RemoveAll(dir); err != nil {
-		return b, fmt.Errorf("kernel cache: %w", err)
-	}
-	if err := os.Rename(tmp, dir); err != nil {
-		return b, fmt.Errorf("kernel cache: %w", err)
-	}
-	place(&b, dir)
+	place(&b, c.entry(key))
 	return b, nil
+}
+
+// settle makes a directory the entry of key, instead of one that may be there.
+func (c *Cache) settle(key, tmp string) error {
+	dir := c.entry(key)
+	err := os.MkdirAll(filepath.Dir(dir), 0o755)
+	if err == nil {
+		err = os.RemoveAll(dir)
+	}
+	if err == nil {
+		err = os.Rename(tmp, dir)
+	}
+	if err != nil {
+		return fmt.Errorf("kernel cache: %w", err)
+	}
+	return nil
 }
 
 func fill(dir string, b kernel.Build, image, config string, log []byte) error {

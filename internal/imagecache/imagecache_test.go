@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -166,12 +167,20 @@ func TestHalfEntries(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(half, imageFile), []byte("half"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	long := time.Now().Add(-2 * time.Hour)
+	if err := os.Chtimes(half, long, long); err != nil {
+		t.Fatal(err)
+	}
+	underWay := filepath.Join(dir, ".new-456") // of a job beside this one
+	if err := os.Mkdir(underWay, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	empty := filepath.Join(dir, other[:2], other)
 	if err := os.MkdirAll(empty, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	c = open(t, dir)
-	if left, _ := filepath.Glob(filepath.Join(dir, ".new-*")); len(left) != 0 {
+	if left, _ := filepath.Glob(filepath.Join(dir, ".new-*")); len(left) != 1 || left[0] != underWay {
 		t.Errorf("left: %v", left)
 	}
 	if _, ok, err := c.Get(other); ok || err != nil {

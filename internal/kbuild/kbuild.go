@@ -98,12 +98,22 @@ func (b *Builder) Kept(ctx context.Context, c kernel.Commit) (kernel.Build, bool
 // objects of other commits cannot have got into it. It is kept apart from what
 // Build makes.
 func (b *Builder) BuildClean(ctx context.Context, c kernel.Commit) (kernel.Build, error) {
-	key, err := b.key(ctx, c)
+	key, err := b.Key(ctx, c, true)
 	if err != nil {
 		return kernel.Build{}, err
 	}
+	return b.build(ctx, c, key, true)
+}
+
+// Key is under which the cache keeps what Build or, clean, BuildClean makes of
+// c. Of c only the tree counts.
+func (b *Builder) Key(ctx context.Context, c kernel.Commit, clean bool) (string, error) {
+	key, err := b.key(ctx, c)
+	if err != nil || !clean {
+		return key, err
+	}
 	sum := sha256.Sum256([]byte("clean " + key))
-	return b.build(ctx, c, hex.EncodeToString(sum[:]), true)
+	return hex.EncodeToString(sum[:]), nil
 }
 
 func (b *Builder) build(ctx context.Context, c kernel.Commit, key string, clean bool) (kernel.Build, error) {
