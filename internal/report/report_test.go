@@ -23,6 +23,7 @@ var formats = map[string]func(io.Writer, any) error{
 	"json": JSON,
 	"html": HTML,
 	"mail": Mail,
+	"xml":  JUnit,
 }
 
 func TestGolden(t *testing.T) {
