@@ -19,11 +19,12 @@ import (
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 var formats = map[string]func(io.Writer, any) error{
-	"txt":  func(w io.Writer, v any) error { return Text(w, v, TextOptions{Width: 120}) },
-	"json": JSON,
-	"html": HTML,
-	"mail": Mail,
-	"xml":  JUnit,
+	"txt":   func(w io.Writer, v any) error { return Text(w, v, TextOptions{Width: 120}) },
+	"json":  JSON,
+	"html":  HTML,
+	"mail":  Mail,
+	"xml":   JUnit,
+	"kcidb": KCIDB,
 }
 
 func TestGolden(t *testing.T) {
@@ -72,7 +73,7 @@ func TestHostile(t *testing.T) {
 				t.Errorf("%s.%s: invalid UTF-8", name, ext)
 			}
 			for _, r := range out {
-				if r != '\n' && acts(r) && ext != "json" {
+				if r != '\n' && acts(r) && ext != "json" && ext != "kcidb" {
 					t.Errorf("%s.%s: character %U", name, ext, r)
 					break
 				}
