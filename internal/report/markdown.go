@@ -1,0 +1,268 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/kernel-bisect/kbisect/internal/console"
+	"github.com/kernel-bisect/kbisect/internal/kernel"
+)
+
+const (
+	// maxMarkdown is what GitHub takes as a comment or a summary, in characters.
+	maxMarkdown = 65535
+	// maxMarkdownLog and maxMarkdownRows bound what one failure and one table add.
+	maxMarkdownLog  = 6 << 10
+	maxMarkdownRows = 100
+	// cutNote ends a report that was too long.
+	cutNote = "\n\n_Cut here: GitHub takes no more than 65,535 characters. The whole is in the report of the job._\n"
+)
+
+// Markdown writes a result, as JSON does, as GitHub flavoured Markdown of at most
+// 65,535 characters: the verdict, the kernels in a table, the first failure with
+// the end of its log, and the command that repeats it. Nothing in it mentions a
+// user, refers to an issue or is markup, unless it was written here.
+func Markdown(w io.Writer, v any) error {
+	e, err := newExport(v)
+	if err != nil {
+		return err
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "**%s**\n", mdText(e.verdict))
+	e.mdTable(&b)
+	e.mdFirst(&b)
+	if e.command != "" {
+		b.WriteString("\nTo reproduce:\n\n" + mdFence(plain(e.command)))
+	}
+	var facts []string
+	for _, f := range []string{"job " + e.id, "profile " + e.profile, machine(e.host), seconds(e.seconds)} {
+		if f = strings.TrimSpace(plain(f)); f != "" && f != "job" && f != "profile" {
+			facts = append(facts, mdText(f))
+		}
+	}
+	b.WriteString("\n" + strings.Join(facts, ", ") + "\n")
+	_, err = io.WriteString(w, mdCut(b.String(), maxMarkdown))
+	return err
+}
+
+// mdTable has a row per kernel, or per test where there is one kernel.
+func (e *export) mdTable(b *strings.Builder) {
+	var rows [][]string
+	head := []string{"#", "commit", "build", "boot", "tests"}
+	switch {
+	case e.bisect != nil:
+		head = []string{"#", "commit", "verdict", "fails"}
+	case e.kind == "matrix":
+		head[1] = "kernel"
+	case e.kind == "check":
+		head = []string{"test", "verdict", "fails", "reason"}
+	}
+	n := 0
+	for i := range e.kernels {
+		k := &e.kernels[i]
+		num := "base"
+		if !k.base {
+			n++
+			num = itoa(n)
+		}
+		name := mdCode(k.name) + " " + mdText(cut(plain(k.subject), 72))
+		switch {
+		case e.bisect != nil:
+			t := &k.tests[0]
+			rows = append(rows, []string{num, name, mdVerdict(t), mdText(fails(t.Fails, t.Runs))})
+		case e.kind == "check":
+			for j := range k.tests {
+				t := &k.tests[j]
+				rows = append(rows, []string{mdCode(t.Name), mdVerdict(t), mdText(fails(t.Fails, t.Runs)), mdText(cut(why(t), 120))})
+			}
+		default:
+			build := ""
+			if k.build != nil {
+				build = buildWord(k.build)
+			}
+			rows = append(rows, []string{num, name, mdText(build), mdText(bootWord(&k.boot)), k.mdTests()})
+		}
+	}
+	if len(rows) == 0 {
+		return
+	}
+	b.WriteString("\n| " + strings.Join(head, " | ") + " |\n|" + strings.Repeat(" --- |", len(head)) + "\n")
+	for _, r := range rows[:min(len(rows), maxMarkdownRows)] {
+		b.WriteString("| " + strings.Join(r, " | ") + " |\n")
+	}
+	if more := len(rows) - maxMarkdownRows; more > 0 {
+		fmt.Fprintf(b, "\nand %s more\n", count(more, "row"))
+	}
+}
+
+func mdVerdict(t *kernel.TestResult) string { return mdText(sign(t.Verdict) + " " + word(t.Verdict)) }
+
+// mdTests are the tests of a kernel in a cell: how many of each verdict, and
+// which are bad.
+func (k *tested) mdTests() string {
+	by := map[kernel.Verdict][]string{}
+	for _, t := range k.tests {
+		by[t.Verdict] = append(by[t.Verdict], t.Name)
+	}
+	s := mdText(tally(by))
+	for i, name := range by[kernel.Bad] {
+		if i == 3 {
+			return s + fmt.Sprintf(" and %d more", len(by[kernel.Bad])-i)
+		}
+		sep := ", "
+		if i == 0 {
+			sep = ": "
+		}
+		s += sep + mdCode(name)
+	}
+	return s
+}
+
+// mdFirst tells of the first kernel that fails: in a sentence, with its log.
+func (e *export) mdFirst(b *strings.Builder) {
+	for i := range e.kernels {
+		k := &e.kernels[i]
+		name := mdCode(k.name)
+		if k.subject != "" {
+			name += " (" + mdText(cut(plain(k.subject), 72)) + ")"
+		}
+		switch {
+		case k.base:
+			continue // nobody's fault here
+		case k.build != nil && k.build.Status == kernel.BuildFailed && e.bisect == nil:
+			b.WriteString("\nThe first failure: " + name + " does not build.\n")
+			mdDetails(b, "what the compiler says", k.build.Error)
+			return
+		case k.boot.Status == kernel.BootFailed:
+			b.WriteString("\nThe first failure: " + name + " does not boot: " + mdText(failureOr(k.boot.Signature, k.boot.Reason)) + ".\n")
+			mdDetails(b, "console", k.boot.Console)
+			return
+		}
+		for j := range k.tests {
+			t := &k.tests[j]
+			older := e.kind == "series" && e.firstBad[t.Name] != k.sha && t.Change != kernel.Introduced
+			if t.Verdict != kernel.Bad || older || e.bisect != nil && e.bisect.Culprit != nil && e.bisect.Culprit.SHA != k.sha {
+				continue
+			}
+			fmt.Fprintf(b, "\nThe first failure: %s fails %s, %s: %s.\n", name, mdCode(t.Name), mdText(fails(t.Fails, t.Runs)), mdText(failureOr(t.Signature, t.Reason)))
+			const frames = 5 // what others take as the fingerprint of a crash
+			if fs := t.Signature.Frames; len(fs) > 0 {
+				b.WriteString("\n" + mdFence(strings.Join(someFrames(fs, frames), "\n")))
+			}
+			mdDetails(b, "end of the log", evidence(t))
+			return
+		}
+	}
+}
+
+func failureOr(s kernel.Signature, reason string) string {
+	if f := failure(s); f != "" {
+		return f
+	}
+	return plain(reason)
+}
+
+func someFrames(frames []string, most int) []string {
+	var out []string
+	for _, f := range frames[:min(len(frames), most)] {
+		out = append(out, plain(f))
+	}
+	return out
+}
+
+// mdDetails folds the end of a log away.
+func mdDetails(b *strings.Builder, title, log string) {
+	log = strings.TrimRight(console.Clean([]byte(log), maxMarkdownLog), "\n")
+	if log == "" {
+		return
+	}
+	var lines []string
+	for l := range strings.SplitSeq(log, "\n") {
+		lines = append(lines, oneLine(l))
+	}
+	b.WriteString("\n<details><summary>" + title + "</summary>\n\n" + mdFence(strings.Join(lines, "\n")) + "\n</details>\n")
+}
+
+// mdText is a stranger's text that is text and nothing else. Punctuation
+// that acts is written as a character reference: a backslash would stop the markup, but GitHub makes links of @name, #123, GH-123, addresses and hashes of
+// commits after Markdown is done. A word joiner stops those.
+func mdText(s string) string {
+	var b strings.Builder
+	s = plain(s)
+	for i, r := range s {
+		switch {
+		case r == '@' || r == '#' || strings.HasPrefix(s[i:], "://"):
+			fmt.Fprintf(&b, "&#%d;\u2060", r)
+		case strings.ContainsRune("\\`*_{}[]<>()!|~&$^\"'", r):
+			fmt.Fprintf(&b, "&#%d;", r)
+		case r == '-' && strings.HasSuffix(strings.ToUpper(b.String()), "GH"):
+			b.WriteString("\u2060-")
+		case r == '.' && strings.HasSuffix(strings.ToLower(b.String()), "www"):
+			b.WriteString("\u2060.")
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+// mdCode is a name in a table or a sentence as code, where nothing is a link.
+func mdCode(s string) string {
+	s = plain(s)
+	if s == "" {
+		return ""
+	}
+	return "<code>" + mdText(s) + "</code>"
+}
+
+// mdFence is text as it is, within a fence longer than any in it.
+func mdFence(s string) string {
+	const most = 32 // ticks: a fence is to be closed in little room
+	if strings.Contains(s, strings.Repeat("`", most)) {
+		s = strings.ReplaceAll(s, "```", "'''")
+	}
+	fence := "```"
+	for strings.Contains(s, fence) {
+		fence += "`"
+	}
+	return fence + "text\n" + s + "\n" + fence + "\n"
+}
+
+// mdCut shortens a report to so many characters, with everything closed that was
+// open.
+func mdCut(s string, most int) string {
+	if utf8.RuneCountInString(s) <= most {
+		return s
+	}
+	room := most - utf8.RuneCountInString(cutNote) - 200 // for what is to be closed
+	end := 0
+	for i := range s {
+		if room--; room < 0 {
+			end = i
+			break
+		}
+	}
+	s = s[:end]
+	if i := strings.LastIndexByte(s, '\n'); i > 0 {
+		s = s[:i]
+	}
+	fence := ""
+	for l := range strings.SplitSeq(s, "\n") {
+		ticks := l[:len(l)-len(strings.TrimLeft(l, "`"))]
+		switch {
+		case fence == "" && len(ticks) >= 3 && l == ticks+"text":
+			fence = ticks
+		case fence != "" && l == fence:
+			fence = ""
+		}
+	}
+	if fence != "" {
+		s += "\n" + fence
+	}
+	if strings.Count(s, "<details>") > strings.Count(s, "</details>") {
+		s += "\n\n</details>"
+	}
+	return s + cutNote
+}
