@@ -125,7 +125,7 @@ func TestOtherAddresses(t *testing.T) {
 		{"GET", "/api/v1/runs/99", 404}, {"GET", "/api/v1/runs/99/console", 404}, {"GET", "/api/v1/jobs/nothing/runs", 404},
 		{"GET", "/api/v1/jobs/nothing/events", 404}, {"GET", "/api/v1/tests/nothing", 404},
 		{"POST", "/api/v1/jobs/nothing/cancel", 404}, {"POST", "/api/v1/jobs/check-1/cancel", 409}, {"POST", "/api/v1/jobs/check-1/retry", 409},
-		{"GET", "/api/v1/jobs/check-1/result?format=junit", 406}, {"GET", "/api/v1/jobs/check-1/result?format=pdf", 422},
+		{"GET", "/api/v1/jobs/check-1/result?format=mail", 406}, {"GET", "/api/v1/jobs/check-1/result?format=pdf", 422},
 		{"GET", "/api/v1/jobs?kind=all", 422}, {"GET", "/api/v1/jobs?state=done", 422}, {"GET", "/api/v1/jobs?limit=0", 422}, {"GET", "/api/v1/jobs?limit=x", 422},
 		{"GET", "/api/v1/runs/0", 422}, {"GET", "/api/v1/runs/1e3", 422}, {"GET", "/api/v1/runs/99999999999999999999", 422},
 		// ids that would be paths, or more than one line
@@ -253,6 +253,9 @@ func TestResultFormats(t *testing.T) {
 		{"check-1/result", "application/json", `"name": "cow/<script>"`},
 		{"check-1/result?format=text", "text/plain; charset=utf-8", "cow/<script>"},
 		{"check-1/result?format=html", "text/html; charset=utf-8", "cow/&lt;script&gt;"},
+		{"check-1/result?format=junit", "application/xml", `name="cow/&lt;script&gt;"`},
+		{"check-1/result?format=kcidb", "application/json", `"path": "cow._script_"`},
+		{"check-1/result?format=markdown", "text/markdown; charset=utf-8", "cow/&#60;script&#62;"},
 		{"bisect-3/result?format=mail", "text/plain; charset=utf-8", ""},
 	} {
 		got := ask(t, h, "GET", "/api/v1/jobs/"+c.url, token, "")

@@ -8,6 +8,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/kernel-bisect/kbisect/internal/kernel"
 	"github.com/kernel-bisect/kbisect/internal/report"
 )
 
@@ -33,7 +34,7 @@ type jobsInput struct {
 
 type resultInput struct {
 	JobPath
-	Format string `query:"format" enum:"json,text,html,mail,junit,kcidb" default:"json" doc:"junit and kcidb are not made yet"`
+	Format string `query:"format" enum:"json,text,html,markdown,junit,kcidb,mail" default:"json" doc:"mail is the form of a bisection alone"`
 }
 
 type undoInput struct {
@@ -58,7 +59,7 @@ func (s *server) jobRoutes() {
 	register(s, operation("GET", "/jobs/{id}", "get-job", "jobs", "Read a job", Read, 404),
 		func(ctx context.Context, in *JobPath) (*body[Job], error) { return s.job(ctx, in.ID) })
 	register(s, streamed(operation("GET", "/jobs/{id}/result", "get-result", "jobs", "Read the result so far", Read, 404, 406),
-		"application/json", "text/plain", "text/html"), s.result)
+		"application/json", "application/xml", "text/plain", "text/html", "text/markdown"), s.result)
 	for _, a := range []struct {
 		name, summary string
 		do            func(context.Context, string) error
@@ -109,17 +110,9 @@ func (s *server) result(ctx context.Context, in *resultInput) (*huma.StreamRespo
 	var text bytes.Buffer
 	contentType := "text/plain; charset=utf-8"
 	write := func(v any) error { return report.Text(&text, v, report.TextOptions{Width: 100}) }
-	switch in.Format {
-	case "json":
-		contentType = "application/json"
-		write = func(v any) error { return report.JSON(&text, v) }
-	case "html":
-		contentType = "text/html; charset=utf-8"
-		write = func(v any) error { return report.HTML(&text, v) }
-	case "mail":
-		write = func(v any) error { return report.Mail(&text, v) }
-	case "junit", "kcidb":
-		return nil, problem(http.StatusNotAcceptable, "results are not made as "+in.Format+" yet: use format=json, text, html or mail")
+	if f, ok := report.FormatNamed(in.Format); ok {
+		contentType = f.ContentType
+		write = func(v any) error { return f.Write(&text, v) }
 	}
 	v, err := s.Jobs.Result(ctx, in.ID)
 	if err != nil {
@@ -127,6 +120,9 @@ func (s *server) result(ctx context.Context, in *resultInput) (*huma.StreamRespo
 	}
 	if v == nil {
 		return nil, &NotFound{fmt.Sprintf("result of %s yet: /api/v1/jobs/%s says how far it is", in.ID, in.ID)}
+	}
+	if _, ok := v.(*kernel.BisectResult); !ok && in.Format == "mail" {
+		return nil, problem(http.StatusNotAcceptable, "only a bisection has a mail form")
 	}
 	if err := write(v); err != nil {
 		return nil, err

@@ -136,7 +136,10 @@ Given a good and a bad end, it names the commit.`,
 		return usagef("%v (see %s --help)", err, cmd.CommandPath())
 	})
 	f := root.PersistentFlags()
-	f.StringVar(&o.format, "format", "text", "text, json, html or, of a bisection, mail")
+	f.StringVar(&o.format, "format", "text", formatNames())
+	if err := root.RegisterFlagCompletionFunc("format", completeFormat); err != nil {
+		panic(err) // there is no such flag
+	}
 	f.StringVar(&o.output, "output", "", "write the report to this `file` instead of standard output")
 	f.StringVar(&o.dataDir, "data-dir", "", "keep everything in this `directory` (default: the XDG directories, or $KBISECT_HOME)")
 	f.IntVar(&o.jobs, "jobs", defaultJobs(), "parallel compilers of one build")

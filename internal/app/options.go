@@ -45,22 +45,23 @@ func defaultJobs() int { return runtime.NumCPU() }
 
 func (o *options) check(cmd *cobra.Command) error {
 	switch o.format {
-	case "text", "json", "html":
+	case "text", "json":
+	case "html", "markdown", "junit", "kcidb":
+		if slices.Contains([]string{"list", "doctor", "undo", "simulate"}, cmd.Name()) {
+			return usagef("%s has no %s form; text or json", cmd.Name(), o.format)
+		}
 	case "mail":
 		if cmd.Name() != "bisect" && cmd.Name() != "report" {
 			return usagef("%s has no mail form; that of a bisection has", cmd.Name())
 		}
 	default:
-		return usagef("--format %s: unknown; text, json, html or mail", o.format)
+		return usagef("--format %s: unknown; %s", o.format, formatNames())
 	}
 	if o.jobs < 1 {
 		return usagef("--jobs %d: at least 1", o.jobs)
 	}
 	if o.timeout < 0 {
 		return usagef("--timeout %s: not a time to wait", o.timeout)
-	}
-	if slices.Contains([]string{"list", "doctor", "undo", "simulate"}, cmd.Name()) && o.format == "html" {
-		return usagef("%s has no html form; text or json", cmd.Name())
 	}
 	if o.output != "" { // found out now, not after an hour of building
 		return o.checkOutput()
@@ -152,16 +153,11 @@ func (o *options) printTable(rows [][]string) error {
 const fileWidth = 300
 
 func (o *options) render(w io.Writer, v any) error {
-	switch o.format {
-	case "json":
-		return report.JSON(w, v)
-	case "html":
-		return report.HTML(w, v)
-	case "mail":
-		if _, ok := v.(*kernel.BisectResult); !ok {
-			return usagef("only a bisection has a mail form")
-		}
-		return report.Mail(w, v)
+	if _, ok := v.(*kernel.BisectResult); !ok && o.format == "mail" {
+		return usagef("only a bisection has a mail form")
+	}
+	if f, ok := report.FormatNamed(o.format); ok {
+		return f.Write(w, v)
 	}
 	to := report.TextOptions{Width: fileWidth}
 	if f, ok := o.stdout.(*os.File); ok && o.output == "" && term.IsTerminal(int(f.Fd())) {

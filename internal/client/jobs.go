@@ -185,7 +185,8 @@ func decodeResult(text []byte) (any, error) {
 	return v, nil
 }
 
-// Report fetches a result as the server renders it: json, text, html or mail.
+// Report fetches a result as the server renders it: json, text, html,
+// markdown, junit, kcidb or mail.
 func (c *Client) Report(ctx context.Context, id, format string) ([]byte, error) {
 	res, err := c.send(ctx, http.MethodGet, jobPath(id, "/result?format="+url.QueryEscape(format)), nil, nil, tries)
 	if err != nil {

@@ -149,14 +149,8 @@ func underWay(result any) any {
 
 // file is a job's report as a file, the one that the command line writes.
 func (s *server) file(w http.ResponseWriter, r *http.Request) {
-	render, kind := report.HTML, "text/html; charset=utf-8"
-	switch r.PathValue("format") {
-	case "html":
-	case "json":
-		render, kind = report.JSON, "application/json"
-	case "mail":
-		render, kind = report.Mail, "text/plain; charset=utf-8"
-	default:
+	f, ok := report.FormatNamed(r.PathValue("format"))
+	if !ok {
 		s.show(w, r, nil, ErrNotFound)
 		return
 	}
@@ -166,19 +160,19 @@ func (s *server) file(w http.ResponseWriter, r *http.Request) {
 	}
 	var b bytes.Buffer
 	if err == nil {
-		if _, ok := result.(*kernel.BisectResult); !ok && r.PathValue("format") == "mail" {
+		if _, ok := result.(*kernel.BisectResult); !ok && f.Name == "mail" {
 			err = ErrNotFound
 		} else {
-			err = render(&b, result)
+			err = f.Write(&b, result)
 		}
 	}
 	if err != nil {
 		s.show(w, r, nil, err)
 		return
 	}
-	w.Header().Set("Content-Type", kind)
-	if r.PathValue("format") != "mail" { // a page of its own needs the style in it, which our policy forbids
-		w.Header().Set("Content-Disposition", "attachment; filename="+strconv.Quote(fileName(j.ID)+"."+r.PathValue("format")))
+	w.Header().Set("Content-Type", f.ContentType)
+	if f.Name != "mail" { // a page of its own needs the style in it, which our policy forbids
+		w.Header().Set("Content-Disposition", "attachment; filename="+strconv.Quote(fileName(j.ID)+f.Extension))
 	}
 	_, _ = w.Write(b.Bytes())
 }
