@@ -24,7 +24,7 @@ var rows = [][]string{
 	{"internal/history", "internal/console", "internal/ktap", "internal/kconfig", "internal/bzimage", "internal/settings", "internal/config", "kconfigs"}, // pure parsers and data
 	{"internal/verdict", "internal/report", "internal/bisect"},                                                                                            // pure decisions
 	{"internal/simulate"}, // the search in worlds of its own
-	{"internal/gitrepo", "internal/imagecache", "internal/kbuild", "internal/qemu", "internal/guest", "internal/agent", "internal/store", "internal/kmod", "vmimage"},
+	{"internal/gitrepo", "internal/imagecache", "internal/kbuild", "internal/qemu", "internal/guest", "internal/agent", "internal/store", "internal/queue", "internal/kmod", "vmimage"},
 	{"internal/runner"},
 	{"internal/job"},
 	{"internal/web", "internal/api", "internal/client"},
@@ -55,6 +55,7 @@ var never = []struct{ pkg, imports, why string }{
 	{"internal/web", "os", "pages are made of what a record says, and of files inside"},
 	{"internal/job", "os", "jobs reach the world through their lab"},
 	{"internal/job", module + "internal/qemu", "jobs do not know how guests run"},
+	{"internal/queue", "database/sql", "the queue is never the record"},
 	{"internal/job", module + "internal/kbuild", "jobs do not know how kernels are built"},
 }
 
