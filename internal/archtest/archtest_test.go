@@ -25,7 +25,7 @@ var rows = [][]string{
 	{"internal/verdict", "internal/report", "internal/bisect"},                                                                                            // pure decisions
 	{"internal/simulate"}, // the search in worlds of its own
 	{"internal/gitrepo", "internal/imagecache", "internal/kbuild", "internal/qemu", "internal/guest", "internal/agent", "internal/store", "internal/queue", "internal/kmod", "vmimage"},
-	{"internal/runner"},
+	{"internal/runner", "internal/depot"},
 	{"internal/job"},
 	{"internal/web", "internal/api", "internal/client"},
 	{"internal/app"},
