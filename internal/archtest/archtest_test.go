@@ -27,6 +27,7 @@ var rows = [][]string{
 	{"internal/gitrepo", "internal/imagecache", "internal/kbuild", "internal/qemu", "internal/guest", "internal/agent", "internal/store", "internal/queue", "internal/kmod", "vmimage"},
 	{"internal/runner", "internal/depot"},
 	{"internal/job"},
+	{"internal/dispatch"},
 	{"internal/web", "internal/api", "internal/client"},
 	{"internal/app"},
 	{"cmd/orchestrator", "cmd/guest-agent", "vmimage/mkimage", "tests", "tests/laddertable", "tests/mutants/table", "tests/simulation"},

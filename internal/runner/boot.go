@@ -216,9 +216,15 @@ func (b *Booted) Close() {
 	}
 }
 
+// Guest is what the guest said that it has.
+func (b *Booted) Guest() agentproto.Hello { return b.Hello }
+
 // PlanOut gives the skip of what needs what the guest does not have.
-func (b *Booted) PlanOut(p Program) (kernel.Run, bool) {
-	why := b.Hello.Lacks(p.Needs)
+func (b *Booted) PlanOut(p Program) (kernel.Run, bool) { return PlanOut(b.Hello, p) }
+
+// PlanOut is that of a guest that said hello.
+func PlanOut(hello agentproto.Hello, p Program) (kernel.Run, bool) {
+	why := hello.Lacks(p.Needs)
 	return kernel.Run{Test: p.Name, Outcome: kernel.Skip, Reason: why}, why != ""
 }
 
