@@ -157,6 +157,9 @@ func searchOf(s api.Search) searchRequest {
 	return r
 }
 
+// uploads is the directory of uploaded kernels, each under its digest.
+const uploads = "uploads"
+
 // keep stores an uploaded kernel under its digest: the job reads it when its
 // turn comes.
 func (s *service) keep(path string) (string, error) {
@@ -169,7 +172,7 @@ func (s *service) keep(path string) (string, error) {
 	if _, err := io.Copy(h, f); err != nil {
 		return "", err
 	}
-	dir := filepath.Join(s.ws.data, "uploads")
+	dir := filepath.Join(s.ws.data, uploads)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}

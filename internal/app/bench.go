@@ -103,8 +103,11 @@ func (b *bench) wire(ctx context.Context, o *options) error {
 	if b.attempt > 0 {
 		b.lab.Record = store.Fenced{Store: b.ws.store, Attempt: b.attempt}
 	}
+	if o.fleet != nil {
+		return o.fleet.equip(ctx, b, o)
+	}
 	if o.simulate != nil {
-		o.simulate(b.lab)
+		o.simulate.lab(b.lab)
 		return nil
 	}
 	if err := b.addGuests(ctx); err != nil || b.repo == nil {
@@ -122,17 +125,19 @@ func (b *bench) addGuests(ctx context.Context) error {
 	}
 	qemuPath, err := exec.LookPath(qemuBinary)
 	if err != nil {
-		return fmt.Errorf("%s is not installed: deploy/install-deps installs it (see `orchestrator doctor`)", qemuBinary)
+		return errNoQEMU
 	}
 	accel, err := qemu.ChooseAccel(ctx, b.ws.data, qemuPath, filepath.Join(b.ws.cache, "accel.json"), false)
 	if err != nil {
 		return err
 	}
-	for _, t := range accel.Trials {
-		if t.Error != "" {
-			b.log.Info("accelerator of no use here", zap.String("accelerator", t.Accel), zap.String("seen", t.Error))
+	b.ws.told.Do(func() {
+		for _, t := range accel.Trials {
+			if t.Error != "" {
+				b.log.Info("accelerator of no use here", zap.String("accelerator", t.Accel), zap.String("seen", t.Error))
+			}
 		}
-	}
+	})
 	b.host = kernel.Host{CPUs: runtime.NumCPU(), QEMU: accel.QEMU, Accelerator: accel.Accel, Compiler: kbuild.Compiler(ctx), Guest: digest}
 	lab := &runner.Lab{Owner: b.ws.data, QEMU: qemuPath, Accel: accel.Accel, Image: image, Limits: guest.DefaultLimits, Log: b.log, Allowed: req.Allowed, NoFork: req.BootPerRun}
 	if len(req.Programs) == 0 { // else they have the guest to themselves
@@ -165,15 +170,22 @@ func (b *bench) addBuilder(ctx context.Context, o *options) error {
 	b.lab.BuildClean = func(ctx context.Context, c kernel.Commit) (kernel.Build, error) {
 		return b.inSlot(ctx, c, builder.BuildClean)
 	}
-	b.lab.Revert = func(ctx context.Context, culprit, head kernel.Commit) (kernel.Commit, string, error) {
-		c, err := b.repo.Revert(ctx, culprit.SHA, head.SHA)
-		var refused *gitrepo.RevertError
-		if errors.As(err, &refused) {
-			return c, refused.Reason, nil
-		}
-		return c, "", err
-	}
+	b.lab.Revert = b.revert
 	return nil
+}
+
+func (b *bench) revert(ctx context.Context, culprit, head kernel.Commit) (kernel.Commit, string, error) {
+	c, err := b.repo.Revert(ctx, culprit.SHA, head.SHA)
+	var refused *gitrepo.RevertError
+	if errors.As(err, &refused) {
+		return c, refused.Reason, nil
+	}
+	return c, "", err
+}
+
+// kernels opens the cache of builds.
+func (b *bench) kernels() (*imagecache.Cache, error) {
+	return imagecache.Open(filepath.Join(b.ws.cache, "kernels"))
 }
 
 // inSlot builds when no other job does.
@@ -200,7 +212,7 @@ func (b *bench) builder(ctx context.Context, o *options) (*kbuild.Builder, error
 	if err != nil {
 		return nil, err
 	}
-	cache, err := imagecache.Open(filepath.Join(b.ws.cache, "kernels"))
+	cache, err := b.kernels()
 	if err != nil {
 		return nil, err
 	}

@@ -38,8 +38,16 @@ type options struct {
 	hook    func(job.Event) // takes the progress of a service's job
 	measure func(*job.Lab)  // counts what a service's job does
 
-	simulate func(*job.Lab) // of tests: stands for compilers and guests
+	fleet    *fleet // of a service: who builds and runs; nil for this process
+	priority int    // of a service's job, the lower the sooner
+	noBuilds bool   // this machine has no compilers and no kernels
+
+	simulate *simulation // of tests: stands for compilers and guests
 }
+
+// simulation stands for compilers and guests: lab has those, and record is how
+// the job's side reads its runs.
+type simulation struct{ lab, record func(*job.Lab) }
 
 func defaultJobs() int { return runtime.NumCPU() }
 

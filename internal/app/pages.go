@@ -8,7 +8,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kernel-bisect/kbisect/internal/config"
 	"github.com/kernel-bisect/kbisect/internal/job"
+	"github.com/kernel-bisect/kbisect/internal/queue"
 	"github.com/kernel-bisect/kbisect/internal/report"
 	"github.com/kernel-bisect/kbisect/internal/store"
 	"github.com/kernel-bisect/kbisect/internal/web"
@@ -206,8 +208,35 @@ func (p *pages) Kernels(ctx context.Context, after string, limit int) ([]web.Ker
 }
 
 func (p *pages) Workers() []web.Worker {
-	doing := p.s.underWay()
-	return []web.Worker{{Name: "this machine", Slots: p.s.cfg.Slots, Busy: len(doing), Doing: doing, Last: time.Now()}}
+	var out []web.Worker
+	for _, w := range p.s.fleet.queue.Workers() {
+		v := web.Worker{Name: w.Name, Slots: w.Announce.Slots, Busy: w.Busy, Last: w.LastBeat, Announce: shown(w.Announce)}
+		if v.Name == config.LocalWorker {
+			v.Name = "this machine"
+		}
+		for _, t := range w.Tasks {
+			if !slices.Contains(v.Doing, t.Job) {
+				v.Doing = append(v.Doing, t.Job)
+			}
+		}
+		slices.Sort(v.Doing)
+		out = append(out, v)
+	}
+	return out
+}
+
+// shown is what people read of a worker: the guest image's digest is for
+// machines.
+func shown(a queue.Announce) []string {
+	var out []string
+	for _, l := range a.Labels {
+		if kind, value, _ := strings.Cut(l, ":"); kind+":" == cpusLabel {
+			out = append(out, value+" CPUs")
+		} else if kind+":" != guestLabel {
+			out = append(out, value)
+		}
+	}
+	return append(out, "kbisect "+a.Version)
 }
 
 func (p *pages) Queue() []web.Job {

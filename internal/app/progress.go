@@ -103,6 +103,17 @@ func (p *progress) building(b kbuild.Progress) {
 	}
 }
 
+// said takes a builder's progress in words, from where the build is made.
+func (p *progress) said(text string) {
+	p.mu.Lock()
+	e := p.event
+	p.mu.Unlock()
+	if p.hook != nil && e.Phase == "build" {
+		e.Text = oneLine(clip(text, 160))
+		p.hook(e)
+	}
+}
+
 func (p *progress) clear() {
 	if p.shown {
 		fmt.Fprint(p.w, "\r\x1b[K")

@@ -108,7 +108,7 @@ func isPath(s string) bool { return strings.ContainsAny(s, "/.") }
 // predict finds the commits of a request's range whose kernels are kept, and
 // what the build of another may cost.
 func (o *options) predict(ctx context.Context, ws *workspace, repo *gitrepo.Repo, req *request) error {
-	if o.simulate != nil {
+	if o.simulate != nil || o.noBuilds {
 		return nil
 	}
 	b := &bench{ws: ws, req: *req, repo: repo, log: o.logger()}

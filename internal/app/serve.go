@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -23,6 +24,9 @@ import (
 
 	"github.com/kernel-bisect/kbisect/internal/api"
 	"github.com/kernel-bisect/kbisect/internal/config"
+	"github.com/kernel-bisect/kbisect/internal/depot"
+	"github.com/kernel-bisect/kbisect/internal/imagecache"
+	"github.com/kernel-bisect/kbisect/internal/queue"
 	"github.com/kernel-bisect/kbisect/internal/store"
 	"github.com/kernel-bisect/kbisect/internal/web"
 	"github.com/kernel-bisect/kbisect/kconfigs"
@@ -126,9 +130,15 @@ func (o *options) serve(ctx context.Context, cfg *config.Config) error {
 		return err
 	}
 	defer ws.close()
+	o.noBuilds = *cfg.Slots == 0
 	log := o.serviceLog(cfg.Log)
 	defer func() { _ = log.Sync() }()
-	s := newService(o, cfg, ws, log)
+	q, err := startQueue(ctx, cfg, ws, log)
+	if err != nil {
+		return err
+	}
+	defer q.Close()
+	s := newService(o, cfg, ws, q, log)
 	listener, err := net.Listen("tcp", cfg.Listen)
 	if err != nil {
 		return fmt.Errorf("listen: %w (use --listen, or listen: in the configuration)", err)
@@ -152,7 +162,7 @@ func (o *options) serve(ctx context.Context, cfg *config.Config) error {
 		go func() { failed <- debug.Serve(admin) }()
 		defer func() { _ = debug.Close() }()
 	}
-	log.Info("serving", zap.String("url", "http://"+listener.Addr().String()+"/"), zap.String("data", ws.data), zap.Int("slots", cfg.Slots), zap.String("open", cfg.Open))
+	log.Info("serving", zap.String("url", "http://"+listener.Addr().String()+"/"), zap.String("data", ws.data), zap.Int("slots", *cfg.Slots), zap.String("open", cfg.Open))
 	fmt.Fprintf(o.stderr, "kbisect is at http://%s/ (stop it with ^C: jobs go on when it is started again)\n", listener.Addr())
 	jobs, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
@@ -178,6 +188,42 @@ func (o *options) serve(ctx context.Context, cfg *config.Config) error {
 	}
 	log.Info("stopped")
 	return err
+}
+
+// depotPath is where workers on other machines get sources and kernels.
+const depotPath = "/worker"
+
+// stuckAfter is how long a run waits for the worker that has its kernel up before
+// another boots it: one that was restarted is back by then.
+const stuckAfter = 15 * time.Second
+
+// startQueue starts what takes tasks to workers.
+func startQueue(ctx context.Context, cfg *config.Config, ws *workspace, log *zap.Logger) (*queue.Server, error) {
+	o := queue.Options{Dir: filepath.Join(ws.data, "queue"), Listen: cfg.Workers.Listen, Log: log, StuckAfter: stuckAfter, Credentials: map[string]string{}}
+	for name, hash := range cfg.Workers.Secrets {
+		o.Credentials[name] = strings.TrimPrefix(hash, hashPrefix)
+	}
+	if cfg.Workers.Cert != "" {
+		cert, err := tls.LoadX509KeyPair(cfg.Workers.Cert, cfg.Workers.Key)
+		if err != nil {
+			return nil, usagef("workers.cert: %v", err)
+		}
+		o.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	}
+	return queue.Start(ctx, o)
+}
+
+// depot gives workers on other machines what they need.
+func (s *service) depot() (http.Handler, error) {
+	cache, err := imagecache.Open(filepath.Join(s.ws.cache, "kernels"))
+	if err != nil {
+		return nil, err
+	}
+	h, err := depot.New(depot.Options{Data: s.ws.data, Files: filepath.Join(s.ws.data, uploads), Cache: cache, Known: s.fleet.queue.Known, Log: s.log})
+	if err != nil {
+		return nil, err
+	}
+	return http.StripPrefix(depotPath, h), nil
 }
 
 // newServer has the limits that a server in the open needs.
@@ -212,6 +258,13 @@ func (s *service) handler(ctx context.Context) (http.Handler, error) {
 	service = web.OnlyHosts(s.hosts(), service)
 	mux.Handle("/api/", service)
 	mux.Handle("/openapi.json", service)
+	if s.cfg.Workers.Listen != "" {
+		h, err := s.depot()
+		if err != nil {
+			return nil, err
+		}
+		mux.Handle(depotPath+"/", h)
+	}
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		if _, err := s.ws.store.JobList(r.Context(), store.JobFilter{Limit: 1}); err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/kernel-bisect/kbisect/internal/config"
 	"github.com/kernel-bisect/kbisect/internal/gitrepo"
 	"github.com/kernel-bisect/kbisect/internal/job"
+	"github.com/kernel-bisect/kbisect/internal/queue"
 	"github.com/kernel-bisect/kbisect/internal/store"
 	"github.com/kernel-bisect/kbisect/internal/web"
 )
@@ -24,23 +25,31 @@ import (
 // memory: killed and started again it takes the same jobs up, and each goes on
 // from the runs it made.
 type service struct {
-	o    *options
-	cfg  *config.Config
-	ws   *workspace
-	log  *zap.Logger
-	hub  *web.Hub
-	wake chan struct{} // told when a job was queued; one waiting is enough
-	stop chan struct{} // closed when those who look on are to go
+	o     *options
+	cfg   *config.Config
+	ws    *workspace
+	log   *zap.Logger
+	hub   *web.Hub
+	fleet *fleet
+	wake  chan struct{} // told when a job was queued; one waiting is enough
+	stop  chan struct{} // closed when those who look on are to go
 
 	metrics  *metrics
 	verdicts sync.Map // of jobs that ended: the first lines of their reports
 
 	mu      sync.Mutex
-	running map[string]context.CancelCauseFunc // job -> how to end it
+	running map[string]underWay // by job
 }
 
-func newService(o *options, cfg *config.Config, ws *workspace, log *zap.Logger) *service {
-	s := &service{o: o, cfg: cfg, ws: ws, log: log, hub: &web.Hub{}, wake: make(chan struct{}, 1), stop: make(chan struct{}), running: map[string]context.CancelCauseFunc{}}
+// underWay is a job that is carried out.
+type underWay struct {
+	priority store.Priority
+	end      context.CancelCauseFunc
+}
+
+func newService(o *options, cfg *config.Config, ws *workspace, q *queue.Server, log *zap.Logger) *service {
+	s := &service{o: o, cfg: cfg, ws: ws, log: log, hub: &web.Hub{}, wake: make(chan struct{}, 1), stop: make(chan struct{}), running: map[string]underWay{},
+		fleet: &fleet{queue: q, log: log, alone: cfg.Workers.Listen == ""}}
 	s.metrics = newMetrics(
 		func() float64 {
 			n, err := ws.store.QueueLength(context.Background())
@@ -69,33 +78,60 @@ func (s *service) run(ctx context.Context) error {
 	if n > 0 {
 		s.log.Info("jobs that were cut short are queued again", zap.Int("jobs", n))
 	}
-	var slots sync.WaitGroup
-	for range s.cfg.Slots {
-		slots.Go(func() { s.slot(ctx) })
+	var jobs, local sync.WaitGroup
+	if slots := *s.cfg.Slots; slots > 0 {
+		local.Go(func() { s.runLocal(ctx, slots) })
 	}
-	slots.Wait()
-	_, err = s.ws.store.Requeue(context.WithoutCancel(ctx))
-	return err
-}
-
-// slot carries out one job after the other.
-func (s *service) slot(ctx context.Context) {
 	for ctx.Err() == nil {
-		j, ok, err := s.ws.store.Next(ctx)
+		j, ok, err := s.next(ctx)
 		switch {
 		case ctx.Err() != nil:
-			return
 		case err != nil:
 			// A full disk, most likely: it may be mended under way.
 			s.log.Error("no job can be taken from the queue", zap.Error(err))
 			s.rest(ctx)
 		case ok:
-			s.nudge() // there may be more, for another slot
-			s.carry(ctx, j)
+			jctx, end := context.WithCancelCause(ctx)
+			s.begin(j, end)
+			jobs.Go(func() {
+				defer end(nil)
+				s.carry(jctx, j)
+				s.nudge()
+			})
 		default:
 			s.rest(ctx)
 		}
 	}
+	jobs.Wait()
+	local.Wait()
+	_, err = s.ws.store.Requeue(context.WithoutCancel(ctx))
+	return err
+}
+
+// next takes a job from the queue if it can be begun: as many jobs are under way
+// as workers have slots, not counting less urgent ones. Somebody who waits does
+// not wait for a nightly to end, which then gives way run by run.
+func (s *service) next(ctx context.Context) (store.Job, bool, error) {
+	slots := max(s.fleet.slots(), 1)
+	for p := store.Nightly; p >= store.Waiting; p-- {
+		if s.busy(p) < slots {
+			return s.ws.store.Next(ctx, p)
+		}
+	}
+	return store.Job{}, false, nil
+}
+
+// busy counts the jobs under way that are at least so urgent.
+func (s *service) busy(p store.Priority) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, r := range s.running {
+		if r.priority <= p {
+			n++
+		}
+	}
+	return n
 }
 
 // rest waits until a job is queued. The record may change without a word to
@@ -118,21 +154,23 @@ func (s *service) nudge() {
 	}
 }
 
-// carry carries out one job and records how it ended.
-func (s *service) carry(ctx context.Context, j store.Job) {
-	log := s.log.With(zap.String("job", j.ID), zap.Int("attempt", j.Attempt))
-	ctx, end := context.WithCancelCause(ctx)
-	defer end(nil)
+// begin makes a job known as under way.
+func (s *service) begin(j store.Job, end context.CancelCauseFunc) {
 	s.mu.Lock()
-	s.running[j.ID] = end
+	s.running[j.ID] = underWay{j.Priority, end}
 	s.mu.Unlock()
 	// Somebody may have cancelled it since it left the queue: they found nobody
 	// who carries it out, and left the wish.
-	if wanted, err := s.ws.store.CancelWanted(ctx); err != nil {
-		log.Error("wishes to cancel cannot be read", zap.Error(err))
+	if wanted, err := s.ws.store.CancelWanted(context.Background()); err != nil {
+		s.log.Error("wishes to cancel cannot be read", zap.Error(err))
 	} else if slices.Contains(wanted, j.ID) {
 		end(errCancelled)
 	}
+}
+
+// carry carries out one job and records how it ended.
+func (s *service) carry(ctx context.Context, j store.Job) {
+	log := s.log.With(zap.String("job", j.ID), zap.Int("attempt", j.Attempt))
 	start := time.Now()
 	log.Info("job starts", zap.String("kind", j.Kind), zap.String("title", j.Title))
 	err := s.do(ctx, j, log)
@@ -192,7 +230,7 @@ func (s *service) do(ctx context.Context, j store.Job, log *zap.Logger) (err err
 		stdout: io.Discard, stderr: io.Discard, format: "json", dataDir: s.o.dataDir, jobs: s.o.jobs,
 		attempt: j.Attempt, log: log,
 		hook:    func(e job.Event) { s.hub.Publish(event(j.ID, e)) },
-		measure: s.metrics.measure, simulate: s.o.simulate,
+		measure: s.metrics.measure, fleet: s.fleet, priority: int(j.Priority), simulate: s.o.simulate,
 	}
 	switch j.Kind {
 	case "series":
@@ -234,8 +272,8 @@ func (s *service) cancel(ctx context.Context, id string) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if end := s.running[id]; end != nil {
-		end(errCancelled)
+	if r, ok := s.running[id]; ok {
+		r.end(errCancelled)
 	}
 	return nil
 }

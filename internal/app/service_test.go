@@ -16,6 +16,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -36,16 +38,13 @@ import (
 type simulated struct {
 	job.Record
 	mu    sync.Mutex
-	made  map[string]int // runs recorded, by commit and test
-	slow  time.Duration  // of a run
-	bad   func(sha string) bool
-	jobID string
+	made  map[string]int    // runs recorded, by cell
+	cells map[string]string // the cell of what a run is one of: a confirmation's is another than the search's
+	last  string            // cell that has no runs yet, asked for before its first
 }
 
-func simulatedLab(bad func(sha string) bool, slow time.Duration) func(*job.Lab) {
-	return func(l *job.Lab) {
-		s := &simulated{Record: l.Record, made: map[string]int{}, slow: slow, bad: bad, jobID: l.Job}
-		l.Record, l.Fresh = s, true
+func newSimulation(bad func(sha string) bool, slow time.Duration) *simulation {
+	return &simulation{lab: func(l *job.Lab) {
 		l.Build = func(ctx context.Context, c kernel.Commit) (kernel.Build, error) {
 			if err := pause(ctx, 3*slow); err != nil {
 				return kernel.Build{}, err
@@ -53,13 +52,24 @@ func simulatedLab(bad func(sha string) bool, slow time.Duration) func(*job.Lab) 
 			return kernel.Build{Status: kernel.BuildOK, Kernel: kernel.Kernel{Digest: c.SHA, Release: "6.1.0-simulated"}}, nil
 		}
 		l.BuildClean = l.Build
+		l.Boot = func(ctx context.Context, k kernel.Kernel) (job.Bench, kernel.Boot, error) {
+			return &simulatedBench{k.Digest, bad, slow}, kernel.Boot{Status: kernel.BootOK, Release: k.Release}, pause(ctx, slow)
+		}
+	}, record: func(l *job.Lab) {
+		s := &simulated{Record: l.Record, made: map[string]int{}, cells: map[string]string{}}
+		l.Record, l.Fresh = s, true
 		l.Revert = func(context.Context, kernel.Commit, kernel.Commit) (kernel.Commit, string, error) {
 			return kernel.Commit{}, "it is simulated", nil
 		}
+		boot := l.Boot
 		l.Boot = func(ctx context.Context, k kernel.Kernel) (job.Bench, kernel.Boot, error) {
-			return &simulatedBench{s, k.Digest}, kernel.Boot{Status: kernel.BootOK, Release: k.Release}, pause(ctx, slow)
+			b, how, err := boot(ctx, k)
+			if b == nil {
+				return b, how, err
+			}
+			return &numberedBench{b, s, k.Digest}, how, err
 		}
-	}
+	}}
 }
 
 func pause(ctx context.Context, d time.Duration) error {
@@ -75,8 +85,9 @@ func (s *simulated) Runs(ctx context.Context, cell, job string) ([]kernel.Run, e
 	runs, err := s.Record.Runs(ctx, cell, job)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, r := range runs {
-		s.made[cellOf(r)] = len(runs)
+	s.made[cell], s.last = len(runs), cell
+	if len(runs) > 0 { // they come first
+		s.cells[cellOf(runs[0])], s.last = cell, ""
 	}
 	return runs, err
 }
@@ -86,7 +97,7 @@ func (s *simulated) AppendRun(ctx context.Context, job, cell string, r kernel.Ru
 	if err == nil {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.made[cellOf(r)]++
+		s.made[cell]++
 	}
 	return err
 }
@@ -94,22 +105,39 @@ func (s *simulated) AppendRun(ctx context.Context, job, cell string, r kernel.Ru
 // cellOf is what a run is one of.
 func cellOf(r kernel.Run) string { return fmt.Sprintf("%s %s x%d", r.Commit, r.Test, r.Iterations) }
 
-type simulatedBench struct {
+// numberedBench tells who makes a run which of its cell it is.
+type numberedBench struct {
+	job.Bench
 	s   *simulated
 	sha string
 }
 
-func (b *simulatedBench) Run(ctx context.Context, p runner.Program) (kernel.Run, error) {
-	r := kernel.Run{Test: p.Name, Commit: b.sha, Iterations: p.Iterations, Outcome: kernel.Pass, Duration: b.s.slow, Output: "ran\n", Console: "[    0.000000] Linux version 6.1\n"}
+func (b *numberedBench) Run(ctx context.Context, p runner.Program) (kernel.Run, error) {
+	key := cellOf(kernel.Run{Test: p.Name, Commit: b.sha, Iterations: p.Iterations})
 	b.s.mu.Lock()
-	k := b.s.made[cellOf(r)]
+	if b.s.last != "" {
+		b.s.cells[key], b.s.last = b.s.last, ""
+	}
+	k := b.s.made[b.s.cells[key]]
 	b.s.mu.Unlock()
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d", cellOf(r), k))
-	if b.s.bad(b.sha) && binary.BigEndian.Uint16(sum[:])%10 < 4 {
+	p.Argv = append(slices.Clone(p.Argv), strconv.Itoa(k))
+	return b.Bench.Run(ctx, p)
+}
+
+type simulatedBench struct {
+	sha  string
+	bad  func(sha string) bool
+	slow time.Duration
+}
+
+func (b *simulatedBench) Run(ctx context.Context, p runner.Program) (kernel.Run, error) {
+	r := kernel.Run{Test: p.Name, Commit: b.sha, Iterations: p.Iterations, Outcome: kernel.Pass, Duration: b.slow, Output: "ran\n", Console: "[    0.000000] Linux version 6.1\n"}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s", cellOf(r), p.Argv[len(p.Argv)-1]))
+	if b.bad(b.sha) && binary.BigEndian.Uint16(sum[:])%10 < 4 {
 		r.Outcome, r.Reason = kernel.Fail, "the parent's page changed <script>alert(1)</script>"
 		r.Signature = kernel.Signature{Kind: "fail", Title: "missed COW"}
 	}
-	return r, pause(ctx, b.s.slow)
+	return r, pause(ctx, b.slow)
 }
 
 func (b *simulatedBench) PlanOut(runner.Program) (kernel.Run, bool) { return kernel.Run{}, false }
@@ -123,7 +151,7 @@ func (b *simulatedBench) RunTogether(context.Context, []runner.Program) (map[str
 func serveSimulated() {
 	bad := os.Getenv("BAD_COMMITS")
 	slow, _ := time.ParseDuration(os.Getenv("SLOW"))
-	o := &options{args: os.Args[1:], stdout: os.Stdout, stderr: os.Stderr, simulate: simulatedLab(func(sha string) bool { return strings.Contains(bad, sha) }, slow)}
+	o := &options{args: os.Args[1:], stdout: os.Stdout, stderr: os.Stderr, simulate: newSimulation(func(sha string) bool { return strings.Contains(bad, sha) }, slow)}
 	os.Exit(o.main())
 }
 

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
@@ -21,6 +22,7 @@ type workspace struct {
 	data, cache string
 	store       *store.Store
 	locks       []*os.File
+	told        sync.Once     // what accelerators are of no use
 	slot        chan struct{} // full while a worktree is in use: jobs beside each other share it
 }
 
@@ -38,6 +40,19 @@ func (w *workspace) takeSlot(ctx context.Context) (free func(), err error) {
 // openWorkspace takes the data directory for work. While it is open no other
 // kbisect works there; what a killed one left behind is swept up.
 func (o *options) openWorkspace(ctx context.Context) (*workspace, error) {
+	w, err := o.openWorkshop()
+	if err != nil {
+		return nil, err
+	}
+	if w.store, err = store.Open(ctx, w.data); err != nil {
+		w.close()
+		return nil, err
+	}
+	return w, nil
+}
+
+// openWorkshop is openWorkspace without the record, which workers have not.
+func (o *options) openWorkshop() (*workspace, error) {
 	data, cache, err := o.dirs()
 	if err != nil {
 		return nil, err
@@ -59,10 +74,6 @@ func (o *options) openWorkspace(ctx context.Context) (*workspace, error) {
 		o.logger().Info("killed processes that an earlier kbisect left behind", zap.Int("processes", n))
 	}
 	sweepCompiles(cache)
-	if w.store, err = store.Open(ctx, data); err != nil {
-		w.close()
-		return nil, err
-	}
 	return w, nil
 }
 

@@ -1,6 +1,6 @@
-// Package config reads the configuration file of `orchestrator serve`. What is
-// in it is checked whole before anything starts. It must not know what is done
-// with a setting.
+// Package config reads the configuration files of `orchestrator serve` and
+// `orchestrator worker`. What is in them is checked whole before anything starts.
+// It must not know what is done with a setting.
 package config
 
 import (
@@ -34,8 +34,11 @@ type Config struct {
 	Admin string `yaml:"admin"`
 	// Repos are the repositories that jobs may name: name -> directory.
 	Repos map[string]string `yaml:"repos"`
-	// Slots is how many jobs are carried out at once.
-	Slots int `yaml:"slots"`
+	// Slots is how much this machine does at once, each with builds or guests of a
+	// job: 2 by default, and with 0 all is left to workers on other machines.
+	Slots *int `yaml:"slots"`
+	// Workers lets other machines carry jobs out.
+	Workers Workers `yaml:"workers"`
 	// Open says what people may do without a token: "nothing", "read" or "all".
 	// By default all on a loopback address and read on any other.
 	Open string `yaml:"open"`
@@ -44,6 +47,20 @@ type Config struct {
 	Tokens []Token `yaml:"tokens"`
 	// Log is the form of the log: "json" or "text"; by default text on a terminal.
 	Log string `yaml:"log"`
+}
+
+// Workers is how workers on other machines come in. They reach pages and API's
+// address, too, for sources and kernels.
+type Workers struct {
+	// Listen is where they take tasks, HOST:PORT; none come without it.
+	Listen string `yaml:"listen"`
+	// Cert and Key are files of a certificate for Listen, PEM. Without them
+	// everything goes in clear.
+	Cert string `yaml:"cert"`
+	Key  string `yaml:"key"`
+	// Secrets are the hashes of their secrets by their names, as `orchestrator
+	// token --worker` prints them: sha256: and 64 hexadecimal digits.
+	Secrets map[string]string `yaml:"secrets"`
 }
 
 // Token is one entry, as `orchestrator token` prints it.
@@ -77,6 +94,9 @@ const (
 	OpenAll     = "all"
 )
 
+// LocalWorker is the worker inside the service.
+const LocalWorker = "local"
+
 // DefaultListen is where a service without configuration is: on this machine
 // only.
 const DefaultListen = "127.0.0.1:8080"
@@ -100,6 +120,11 @@ func Parse(name, dir string, text []byte, listen string) (*Config, error) {
 	err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(c)
 	if err != nil && !errors.Is(err, io.EOF) { // a file of comments is one
 		return nil, errors.New(name + ": " + placed(err))
+	}
+	for _, file := range []*string{&c.Workers.Cert, &c.Workers.Key} {
+		if *file != "" && !filepath.IsAbs(*file) {
+			*file = filepath.Join(dir, *file)
+		}
 	}
 	for repo, path := range c.Repos {
 		if path != "" && !filepath.IsAbs(path) {
@@ -157,8 +182,9 @@ func (c *Config) Complete() error {
 	if c.Listen == "" {
 		c.Listen = DefaultListen
 	}
-	if c.Slots == 0 {
-		c.Slots = 2
+	if c.Slots == nil {
+		two := 2
+		c.Slots = &two
 	}
 	if c.URL == "" {
 		c.URL = "http://" + c.Listen
@@ -180,8 +206,8 @@ func (c *Config) Complete() error {
 	if u, err := url.Parse(c.URL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return &keyError{"$.url", fmt.Sprintf("%q is no URL such as https://kbisect.example.org", c.URL)}
 	}
-	if c.Slots < 1 || c.Slots > maxSlots {
-		return &keyError{"$.slots", fmt.Sprintf("%d: 1 to %d", c.Slots, maxSlots)}
+	if err := c.checkWorkers(); err != nil {
+		return err
 	}
 	if !slices.Contains([]string{OpenNothing, OpenRead, OpenAll}, c.Open) {
 		return &keyError{"$.open", fmt.Sprintf("%q: nothing, read or all", c.Open)}
@@ -198,6 +224,41 @@ func (c *Config) Complete() error {
 		}
 		if c.Repos[name] == "" {
 			return &keyError{"$.repos." + name, "no directory"}
+		}
+	}
+	return nil
+}
+
+var workerName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
+// WorkerName says whether a worker on another machine may be called so.
+func WorkerName(name string) bool { return workerName.MatchString(name) && name != LocalWorker }
+
+func (c *Config) checkWorkers() error {
+	w := c.Workers
+	switch {
+	case *c.Slots < 0 || *c.Slots > maxSlots:
+		return &keyError{"$.slots", fmt.Sprintf("%d: 0 to %d", *c.Slots, maxSlots)}
+	case *c.Slots == 0 && w.Listen == "":
+		return &keyError{"$.slots", "0, and no workers.listen: nobody would carry jobs out"}
+	case w.Listen == "" && (len(w.Secrets) > 0 || w.Cert != "" || w.Key != ""):
+		return &keyError{"$.workers", "no listen, so that no worker can come"}
+	case w.Listen == "":
+		return nil
+	case len(w.Secrets) == 0:
+		return &keyError{"$.workers", "no secrets: `orchestrator token --worker NAME` makes one"}
+	case (w.Cert == "") != (w.Key == ""):
+		return &keyError{"$.workers", "cert and key go together"}
+	}
+	if err := address("workers.listen", w.Listen); err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(w.Secrets)) {
+		if !WorkerName(name) {
+			return &keyError{"$.workers.secrets", fmt.Sprintf("%q is no name: letters, digits, _ and -, and not %s", name, LocalWorker)}
+		}
+		if !sha256Hex.MatchString(w.Secrets[name]) {
+			return &keyError{"$.workers.secrets." + name, "not sha256: and 64 hexadecimal digits, as `orchestrator token --worker` prints it"}
 		}
 	}
 	return nil

@@ -20,7 +20,7 @@ slots: 3
 open: read
 log: json
 `), "")
-	want := &Config{Listen: "0.0.0.0:8080", URL: "https://kbisect.example.org", Slots: 3, Open: OpenRead, Log: "json",
+	want := &Config{Listen: "0.0.0.0:8080", URL: "https://kbisect.example.org", Slots: ptr(3), Open: OpenRead, Log: "json",
 		Repos: map[string]string{"linux": "/srv/linux.git", "next": "/etc/kbisect/next"}}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("%v\n%s", err, diff)
@@ -29,11 +29,11 @@ log: json
 
 func TestDefaults(t *testing.T) {
 	for text, want := range map[string]Config{
-		"":                               {Listen: DefaultListen, URL: "http://" + DefaultListen, Slots: 2, Open: OpenAll},
-		"# nothing\n":                    {Listen: DefaultListen, URL: "http://" + DefaultListen, Slots: 2, Open: OpenAll},
-		"listen: '[::1]:80'\n":           {Listen: "[::1]:80", URL: "http://[::1]:80", Slots: 2, Open: OpenAll},
-		"listen: localhost:80\n":         {Listen: "localhost:80", URL: "http://localhost:80", Slots: 2, Open: OpenAll},
-		"listen: :8080\nurl: http://a\n": {Listen: ":8080", URL: "http://a", Slots: 2, Open: OpenRead},
+		"":                               {Listen: DefaultListen, URL: "http://" + DefaultListen, Slots: ptr(2), Open: OpenAll},
+		"# nothing\n":                    {Listen: DefaultListen, URL: "http://" + DefaultListen, Slots: ptr(2), Open: OpenAll},
+		"listen: '[::1]:80'\n":           {Listen: "[::1]:80", URL: "http://[::1]:80", Slots: ptr(2), Open: OpenAll},
+		"listen: localhost:80\n":         {Listen: "localhost:80", URL: "http://localhost:80", Slots: ptr(2), Open: OpenAll},
+		"listen: :8080\nurl: http://a\n": {Listen: ":8080", URL: "http://a", Slots: ptr(2), Open: OpenRead},
 	} {
 		got, err := Parse("c.yaml", "/", []byte(text), "")
 		if err != nil {
@@ -64,11 +64,18 @@ func TestErrors(t *testing.T) {
 		"listen: [\n":                    {"c.yaml: line "},
 		"listen: here\n":                 {`c.yaml: listen: "here" is no HOST:PORT`, "(line 1)", "^"},
 		"log: json\nadmin: x:99999999\n": {`c.yaml: admin: "x:99999999"`, "(line 2)", "^"},
-		"slots: -1\n":                    {"c.yaml: slots: -1: 1 to 256", "^"},
-		"open: maybe\n":                  {`c.yaml: open: "maybe": nothing, read or all`},
-		"log: xml\n":                     {`c.yaml: log: "xml": json or text`},
-		"url: kbisect\n":                 {`c.yaml: url: "kbisect" is no URL`},
-		"repos:\n  a/b: /x\n":            {`c.yaml: repos: "a/b" is no name`},
+		"slots: -1\n":                    {"c.yaml: slots: -1: 0 to 256", "^"},
+		"slots: 0\n":                     {"nobody would carry jobs out", "(line 1)"},
+		"workers:\n  secrets: {a: b}\n":  {"c.yaml: workers: no listen", "(line 2)"},
+		"workers:\n  listen: :1\n":       {"c.yaml: workers: no secrets"},
+		"workers:\n  listen: :1\n  secrets:\n    a: b\n":         {"c.yaml: workers.secrets.a: not sha256", "(line 4)"},
+		"workers:\n  listen: :1\n  cert: x\n  secrets: {a: b}\n": {"cert and key go together"},
+		"workers:\n  listen: :1\n  secrets: {a.b: b}\n":          {`"a.b" is no name`},
+		"workers:\n  listen: here\n  secrets: {a: b}\n":          {`workers.listen: "here" is no HOST:PORT`},
+		"open: maybe\n":       {`c.yaml: open: "maybe": nothing, read or all`},
+		"log: xml\n":          {`c.yaml: log: "xml": json or text`},
+		"url: kbisect\n":      {`c.yaml: url: "kbisect" is no URL`},
+		"repos:\n  a/b: /x\n": {`c.yaml: repos: "a/b" is no name`},
 		"tokens:\n- id: a\n  name: ci\n  hash: secret\n  scopes: [read]\n": {"tokens[0].hash: not sha256", "(line 4)"},
 		"tokens:\n- id: a\n": {"tokens[0].name: whose"},
 		"tokens:\n- id: a\n  name: ci\n  hash: sha256:" + strings.Repeat("0", 64) + "\n  scopes: [root]\n":                   {`tokens[0].scopes: "root"`},
@@ -85,12 +92,33 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+func TestParseWorker(t *testing.T) {
+	w, err := ParseWorker("w.yaml", "/etc", []byte("server: https://a\nqueue: tls://a:4222\nname: b1\nsecret_file: s\nca: /ca.pem\n"))
+	want := &Worker{Server: "https://a", Queue: "tls://a:4222", Name: "b1", SecretFile: "/etc/s", CA: "/ca.pem", Slots: 1}
+	if err != nil || !cmp.Equal(want, w) {
+		t.Errorf("%v\n%s", err, cmp.Diff(want, w))
+	}
+	for text, want := range map[string]string{
+		"":                                      `server: "" is no URL`,
+		"server: http://a\n":                    `queue: "" is no address`,
+		"server: http://a\nqueue: nats://a\n":   `queue: "nats://a" is no address`,
+		"server: http://a\nqueue: nats://a:1\n": `name: "" is no name`,
+		"server: http://a\nqueue: nats://a:1\nname: b\nslots: 0\n": "slots: 0: 1 to 256 (line 4)",
+		"server: http://a\nqueue: nats://a:1\nname: b\nlog: xml\n": `log: "xml"`,
+		"sever: http://a\n": "w.yaml: line 1: unknown field",
+	} {
+		if _, err := ParseWorker("w.yaml", "/", []byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add([]byte("listen: 127.0.0.1:1\nrepos:\n  a: b\n"))
 	f.Add([]byte("slots: 1e9\nopen: *x\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		c, err := Parse("c.yaml", "/", text, "")
-		if err == nil && (c.Slots < 1 || c.Listen == "" || c.URL == "") {
+		if err == nil && (*c.Slots < 0 || c.Listen == "" || c.URL == "") {
 			t.Errorf("%+v", c)
 		}
 	})
@@ -113,3 +141,5 @@ func TestExample(t *testing.T) {
 		t.Errorf("%v\n%s", err, diff)
 	}
 }
+
+func ptr(n int) *int { return &n }

@@ -55,12 +55,12 @@ func (s *Store) Enqueue(ctx context.Context, n NewJob) (id string, existing bool
 	return id, existing, nil
 }
 
-// Next takes the first queued job, by priority and then by age, and counts the
-// attempt; false when there is none.
-func (s *Store) Next(ctx context.Context) (Job, bool, error) {
+// Next takes the first queued job that is at least so urgent, by priority and
+// then by age, and counts the attempt; false when there is none.
+func (s *Store) Next(ctx context.Context, least Priority) (Job, bool, error) {
 	row := s.db.QueryRowContext(ctx, `UPDATE jobs SET status = ?, attempt = attempt + 1, started_at = ?, ended_at = '', error = ''
-		WHERE seq = (SELECT seq FROM jobs WHERE status = ? ORDER BY priority, seq LIMIT 1) AND status = ?
-		RETURNING `+jobColumns, Running, now(), Queued, Queued)
+		WHERE seq = (SELECT seq FROM jobs WHERE status = ? AND priority <= ? ORDER BY priority, seq LIMIT 1) AND status = ?
+		RETURNING `+jobColumns, Running, now(), Queued, least, Queued)
 	j, err := scanJob(row.Scan)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Job{}, false, nil

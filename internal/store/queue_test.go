@@ -27,7 +27,7 @@ func next(t *testing.T, s *Store) string {
 	t.Helper()
 	var ids []string
 	for {
-		j, found, err := s.Next(t.Context())
+		j, found, err := s.Next(t.Context(), Nightly)
 		ok(t, err)
 		if !found {
 			return strings.Join(ids, " ")
@@ -64,7 +64,7 @@ func TestJobOfTheQueue(t *testing.T) {
 		string(j.Request) != "{}" || j.Created.IsZero() || !j.Started.IsZero() || !j.Ended.IsZero() {
 		t.Errorf("queued: %+v", j)
 	}
-	j, found, err := s.Next(ctx)
+	j, found, err := s.Next(ctx, Nightly)
 	if err != nil || !found || j.ID != "a" || j.Status != Running || j.Attempt != 1 || j.Started.IsZero() || string(j.Request) != "{}" {
 		t.Errorf("taken: %+v, %v, %v", j, found, err)
 	}
@@ -78,7 +78,7 @@ func TestJobOfTheQueue(t *testing.T) {
 	if j, err = s.Job(ctx, "a"); err != nil || j.Status != Queued || j.Error != "" || !j.Ended.IsZero() || len(j.Result) == 0 {
 		t.Errorf("queued again: %+v, %v", j, err)
 	}
-	if j, _, err = s.Next(ctx); err != nil || j.Attempt != 2 {
+	if j, _, err = s.Next(ctx, Nightly); err != nil || j.Attempt != 2 {
 		t.Errorf("taken again: %+v, %v", j, err)
 	}
 	ok(t, s.Finish(ctx, "a", 2, Done, "", []byte(`{"all": 1}`)))
@@ -212,7 +212,7 @@ func TestNextGivesEachJobOnce(t *testing.T) {
 	for i := range 4 {
 		wg.Go(func() {
 			for {
-				j, found, err := stores[i%2].Next(t.Context())
+				j, found, err := stores[i%2].Next(t.Context(), Nightly)
 				if err != nil {
 					t.Error(err)
 				}
@@ -238,7 +238,7 @@ func TestJobList(t *testing.T) {
 	for i, kind := range []string{"check", "series", "bisect", "check", "series"} {
 		enqueue(t, s, NewJob{ID: fmt.Sprint(i), Kind: kind, Title: []string{"100% of mm", "MM_all Ü", "fs!"}[i%3], Owner: "eve"})
 	}
-	_, _, err := s.Next(ctx)
+	_, _, err := s.Next(ctx, Nightly)
 	ok(t, err)
 	ok(t, s.SaveResult(ctx, "0", 1, []byte("{}")))
 	for _, c := range []struct {
@@ -368,7 +368,7 @@ func TestAnySequenceOfCalls(t *testing.T) {
 						want = m
 					}
 				}
-				j, found, err := s.Next(ctx)
+				j, found, err := s.Next(ctx, Nightly)
 				must(err)
 				if found != (want != nil) || found && (j.ID != want.id || j.Attempt != want.attempt+1) {
 					r.Fatalf("%+v, %v, want %+v", j, found, want)

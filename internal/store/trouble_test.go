@@ -15,7 +15,7 @@ import (
 // writesOf are all the ways to write into a record.
 func writesOf(s *Store, ctx context.Context) map[string]error {
 	_, _, enqueue := s.Enqueue(ctx, NewJob{ID: "new", Request: make([]byte, 100_000)})
-	_, _, next := s.Next(ctx)
+	_, _, next := s.Next(ctx, Nightly)
 	_, requeue := s.Requeue(ctx)
 	_, withdraw := s.Withdraw(ctx, "j", Selection{})
 	return map[string]error{
