@@ -24,7 +24,7 @@ var rows = [][]string{
 	{"internal/history", "internal/console", "internal/ktap", "internal/kconfig", "internal/bzimage", "internal/settings", "internal/config", "kconfigs"}, // pure parsers and data
 	{"internal/verdict", "internal/report", "internal/bisect"},                                                                                            // pure decisions
 	{"internal/simulate"}, // the search in worlds of its own
-	{"internal/gitrepo", "internal/imagecache", "internal/kbuild", "internal/qemu", "internal/guest", "internal/agent", "internal/store", "internal/queue", "internal/kmod", "vmimage"},
+	{"internal/gitrepo", "internal/imagecache", "internal/kbuild", "internal/qemu", "internal/guest", "internal/agent", "internal/store", "internal/queue", "internal/artifact", "internal/kmod", "vmimage"},
 	{"internal/runner", "internal/depot"},
 	{"internal/job"},
 	{"internal/dispatch"},
