@@ -5,6 +5,8 @@ package tests
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -116,6 +118,21 @@ func TestWorker(t *testing.T) {
 	for _, id := range []string{bisect, series} {
 		results[id] = s.get(t, "/api/v1/jobs/"+id+"/result?format=json")
 	}
+	// Logs and kernels are at the service, by their digests.
+	var made kernel.SeriesResult
+	if err := json.Unmarshal([]byte(results[series]), &made); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range made.Commits {
+		if log := s.get(t, "/artifacts/log/"+c.Build.LogDigest); !strings.Contains(log, "bzImage") {
+			t.Errorf("%s: its log of %d bytes is none of a build", c.Subject, len(log))
+		}
+		for kind, want := range map[string]string{"kernel": c.Build.Kernel.Digest, "config": c.Build.Kernel.ConfigDigest} {
+			if sum := sha256.Sum256([]byte(s.get(t, "/artifacts/"+kind+"/"+want))); hex.EncodeToString(sum[:]) != want {
+				t.Errorf("%s: the %s %s is another", c.Subject, kind, want)
+			}
+		}
+	}
 	_ = w.Process.Signal(syscall.SIGINT)
 	if err := w.Wait(); err != nil {
 		t.Errorf("the worker ended with %v", err)
@@ -128,16 +145,8 @@ func TestWorker(t *testing.T) {
 	if b.Status != kernel.Found || b.Culprit == nil || b.Culprit.Subject != plantedSubject {
 		t.Errorf("bisect: %s, %v", b.Status, b.Culprit)
 	}
-	var r kernel.SeriesResult
-	if err := json.Unmarshal([]byte(results[series]), &r); err != nil {
-		t.Fatal(err)
-	}
+	r := made
 	if r.Status != "done" || len(r.Commits) != 5 || len(r.FirstBad) != 1 {
 		t.Errorf("series: %s, %d commits, first bad %v", r.Status, len(r.Commits), r.FirstBad)
-	}
-	for _, c := range r.Commits {
-		if log := c.Build.Log; !strings.HasPrefix(log, dir) {
-			t.Errorf("%s: the log of its build is not at the service: %s", c.Subject, log)
-		}
 	}
 }

@@ -35,6 +35,7 @@ type Options struct {
 	Submitter Submitter
 	Live      Live
 	Record    Record
+	Artifacts Artifacts
 	Tokens    Tokens
 
 	Profiles []kernel.Profile
@@ -94,6 +95,7 @@ func New(o Options) http.Handler {
 	s.submitRoutes()
 	s.jobRoutes()
 	s.runRoutes()
+	s.artifactRoutes()
 	s.eventRoutes()
 	s.listRoutes()
 	s.spec = describe(s.api.OpenAPI())

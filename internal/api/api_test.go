@@ -37,6 +37,7 @@ var routes = []struct {
 	{"GET", "/runs/2", "", Read, 200, `"outcome":"fail"`},
 	{"GET", "/runs/2/console", "", Read, 200, "Linux <script>"},
 	{"GET", "/runs/2/output", "", Read, 200, "ok 1\n"},
+	{"GET", "/artifacts/log/" + strings.Repeat("ab", 32), "", Read, 200, "CC mm/memory.o"},
 	{"GET", "/jobs/check-1/events", "", Read, 200, "event: end\n"},
 	{"GET", "/tests", "", Read, 200, `"fails":1`},
 	{"GET", "/tests/cow/a/base", "", Read, 200, `"on":[]`},

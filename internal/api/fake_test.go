@@ -282,7 +282,7 @@ func (w *world) mint(t testing.TB, scopes ...Scope) string {
 }
 
 func (w *world) options() Options {
-	return Options{Jobs: w, Runs: w, Submitter: w, Live: w, Record: w, Tokens: w, Rate: 1e6, Burst: 1e6, Build: "test",
+	return Options{Jobs: w, Runs: w, Submitter: w, Live: w, Record: w, Artifacts: w, Tokens: w, Rate: 1e6, Burst: 1e6, Build: "test",
 		Profiles: []kernel.Profile{{Name: "cow"}}, Repos: []Repo{{Name: "linux"}}}
 }
 
@@ -311,4 +311,11 @@ func ok(t testing.TB, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+func (w *world) Artifact(_ context.Context, kind, digest string) ([]byte, error) {
+	if kind != "log" || digest != strings.Repeat("ab", 32) {
+		return nil, &NotFound{kind + " " + digest}
+	}
+	return []byte("  CC mm/memory.o\n<script>"), nil
 }

@@ -86,6 +86,12 @@ type Live interface {
 	Workers(ctx context.Context) ([]Worker, error)
 }
 
+// Artifacts are what jobs left: logs of builds, kernels.
+type Artifacts interface {
+	// Artifact reads one: kind is log, kernel or config, digest its sha256.
+	Artifact(ctx context.Context, kind, digest string) ([]byte, error)
+}
+
 // Record is what is known over all jobs.
 type Record interface {
 	Tests(ctx context.Context, f TestFilter) ([]TestStat, error)

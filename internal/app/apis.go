@@ -27,6 +27,7 @@ var (
 	_ api.Submitter = apis{}
 	_ api.Live      = apis{}
 	_ api.Record    = apis{}
+	_ api.Artifacts = apis{}
 	_ api.Tokens    = apis{}
 )
 

@@ -40,6 +40,8 @@ type fleet struct {
 	queue *queue.Server
 	log   *zap.Logger
 	alone bool // no other machine may come
+	// leave keeps what a build left for people.
+	leave func(ctx context.Context, b kernel.Build) kernel.Build
 
 	mu    sync.Mutex
 	wrong error // why this machine is no worker
@@ -181,7 +183,7 @@ func (f *fleet) equip(ctx context.Context, b *bench, o *options) error {
 	if err != nil {
 		return err
 	}
-	b.lab.Build, b.lab.BuildClean = kept(cache, b.lab.Build), kept(cache, b.lab.BuildClean)
+	b.lab.Build, b.lab.BuildClean = f.kept(cache, b.lab.Build), f.kept(cache, b.lab.BuildClean)
 	return nil
 }
 
@@ -189,7 +191,7 @@ type buildFunc = func(ctx context.Context, c kernel.Commit) (kernel.Build, error
 
 // kept finds what a worker built in our cache, where it is by then: its own
 // paths are of no use here.
-func kept(cache *imagecache.Cache, build buildFunc) buildFunc {
+func (f *fleet) kept(cache *imagecache.Cache, build buildFunc) buildFunc {
 	return func(ctx context.Context, c kernel.Commit) (kernel.Build, error) {
 		b, err := build(ctx, c)
 		if err != nil || b.Kernel.Key == "" {
@@ -206,6 +208,6 @@ func kept(cache *imagecache.Cache, build buildFunc) buildFunc {
 			return b, errors.New("a worker's build did not come here: see its log")
 		}
 		ours.Cached, ours.Seconds, ours.Objects = b.Cached, b.Seconds, b.Objects
-		return ours, nil
+		return f.leave(ctx, ours), nil
 	}
 }

@@ -138,7 +138,12 @@ func (o *options) serve(ctx context.Context, cfg *config.Config) error {
 		return err
 	}
 	defer q.Close()
-	s := newService(o, cfg, ws, q, log)
+	kept, err := openArtifacts(ctx, cfg.Artifacts, ws.data)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = kept.Close() }()
+	s := newService(o, cfg, ws, q, kept, log)
 	listener, err := net.Listen("tcp", cfg.Listen)
 	if err != nil {
 		return fmt.Errorf("listen: %w (use --listen, or listen: in the configuration)", err)
@@ -247,12 +252,13 @@ func (s *service) handler(ctx context.Context) (http.Handler, error) {
 			s.log.Error("a page could not be made", zap.String("path", r.URL.Path), zap.Error(err))
 		}}
 	mux := http.NewServeMux()
+	a := apis{p}
+	o.Artifacts = a.pageArtifacts()
 	if s.cfg.Open != config.OpenNothing {
 		mux.Handle("/", web.New(o))
 	}
-	a := apis{p}
 	service := api.New(api.Options{
-		Jobs: a, Runs: a, Submitter: a, Live: a, Record: a, Tokens: a, Profiles: kconfigs.Profiles(), Repos: s.apiRepos(),
+		Jobs: a, Runs: a, Submitter: a, Live: a, Record: a, Artifacts: a, Tokens: a, Profiles: kconfigs.Profiles(), Repos: s.apiRepos(),
 		AnonymousRead: s.cfg.Open != config.OpenNothing, Uploads: s.ws.data, Stop: s.stop, Log: s.log,
 	})
 	service = web.OnlyHosts(s.hosts(), service)

@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/kernel-bisect/kbisect/internal/artifact"
 	"github.com/kernel-bisect/kbisect/internal/config"
 	"github.com/kernel-bisect/kbisect/internal/gitrepo"
 	"github.com/kernel-bisect/kbisect/internal/job"
@@ -25,14 +26,15 @@ import (
 // memory: killed and started again it takes the same jobs up, and each goes on
 // from the runs it made.
 type service struct {
-	o     *options
-	cfg   *config.Config
-	ws    *workspace
-	log   *zap.Logger
-	hub   *web.Hub
-	fleet *fleet
-	wake  chan struct{} // told when a job was queued; one waiting is enough
-	stop  chan struct{} // closed when those who look on are to go
+	o         *options
+	cfg       *config.Config
+	ws        *workspace
+	log       *zap.Logger
+	hub       *web.Hub
+	fleet     *fleet
+	artifacts *artifact.Store
+	wake      chan struct{} // told when a job was queued; one waiting is enough
+	stop      chan struct{} // closed when those who look on are to go
 
 	metrics  *metrics
 	verdicts sync.Map // of jobs that ended: the first lines of their reports
@@ -47,9 +49,10 @@ type underWay struct {
 	end      context.CancelCauseFunc
 }
 
-func newService(o *options, cfg *config.Config, ws *workspace, q *queue.Server, log *zap.Logger) *service {
+func newService(o *options, cfg *config.Config, ws *workspace, q *queue.Server, kept *artifact.Store, log *zap.Logger) *service {
 	s := &service{o: o, cfg: cfg, ws: ws, log: log, hub: &web.Hub{}, wake: make(chan struct{}, 1), stop: make(chan struct{}), running: map[string]underWay{},
-		fleet: &fleet{queue: q, log: log, alone: cfg.Workers.Listen == ""}}
+		artifacts: kept}
+	s.fleet = &fleet{queue: q, log: log, alone: cfg.Workers.Listen == "", leave: s.leave}
 	s.metrics = newMetrics(
 		func() float64 {
 			n, err := ws.store.QueueLength(context.Background())
@@ -79,6 +82,7 @@ func (s *service) run(ctx context.Context) error {
 		s.log.Info("jobs that were cut short are queued again", zap.Int("jobs", n))
 	}
 	var jobs, local sync.WaitGroup
+	local.Go(func() { s.sweepArtifacts(ctx) })
 	if slots := *s.cfg.Slots; slots > 0 {
 		local.Go(func() { s.runLocal(ctx, slots) })
 	}

@@ -37,6 +37,8 @@ type Config struct {
 	// Slots is how much this machine does at once, each with builds or guests of a
 	// job: 2 by default, and with 0 all is left to workers on other machines.
 	Slots *int `yaml:"slots"`
+	// Artifacts is where logs and kernels are kept, and for how long.
+	Artifacts Artifacts `yaml:"artifacts"`
 	// Workers lets other machines carry jobs out.
 	Workers Workers `yaml:"workers"`
 	// Open says what people may do without a token: "nothing", "read" or "all".
@@ -47,6 +49,17 @@ type Config struct {
 	Tokens []Token `yaml:"tokens"`
 	// Log is the form of the log: "json" or "text"; by default text on a terminal.
 	Log string `yaml:"log"`
+}
+
+// Artifacts is the store of what jobs leave for people.
+type Artifacts struct {
+	// URL is a directory, or s3://BUCKET?region=…; by default a directory beside
+	// the record.
+	URL string `yaml:"url"`
+	// Logs and Kernels are for how many days logs of builds, and kernels with
+	// their configurations, are kept: 90 and 14 by default, 0 is for ever.
+	Logs    *int `yaml:"keep_logs"`
+	Kernels *int `yaml:"keep_kernels"`
 }
 
 // Workers is how workers on other machines come in. They reach pages and API's
@@ -121,6 +134,9 @@ func Parse(name, dir string, text []byte, listen string) (*Config, error) {
 	if err != nil && !errors.Is(err, io.EOF) { // a file of comments is one
 		return nil, errors.New(name + ": " + placed(err))
 	}
+	if u := c.Artifacts.URL; u != "" && !strings.Contains(u, "://") && !filepath.IsAbs(u) {
+		c.Artifacts.URL = filepath.Join(dir, u)
+	}
 	for _, file := range []*string{&c.Workers.Cert, &c.Workers.Key} {
 		if *file != "" && !filepath.IsAbs(*file) {
 			*file = filepath.Join(dir, *file)
@@ -186,6 +202,11 @@ func (c *Config) Complete() error {
 		two := 2
 		c.Slots = &two
 	}
+	for days, by := range map[**int]int{&c.Artifacts.Logs: 90, &c.Artifacts.Kernels: 14} {
+		if *days == nil {
+			*days = &by
+		}
+	}
 	if c.URL == "" {
 		c.URL = "http://" + c.Listen
 	}
@@ -208,6 +229,11 @@ func (c *Config) Complete() error {
 	}
 	if err := c.checkWorkers(); err != nil {
 		return err
+	}
+	for key, days := range map[string]int{"keep_logs": *c.Artifacts.Logs, "keep_kernels": *c.Artifacts.Kernels} {
+		if days < 0 || days > 36500 {
+			return &keyError{"$.artifacts." + key, fmt.Sprintf("%d: days, 0 for ever", days)}
+		}
 	}
 	if !slices.Contains([]string{OpenNothing, OpenRead, OpenAll}, c.Open) {
 		return &keyError{"$.open", fmt.Sprintf("%q: nothing, read or all", c.Open)}

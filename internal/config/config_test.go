@@ -20,7 +20,7 @@ slots: 3
 open: read
 log: json
 `), "")
-	want := &Config{Listen: "0.0.0.0:8080", URL: "https://kbisect.example.org", Slots: ptr(3), Open: OpenRead, Log: "json",
+	want := &Config{Listen: "0.0.0.0:8080", URL: "https://kbisect.example.org", Slots: ptr(3), Artifacts: days(90, 14), Open: OpenRead, Log: "json",
 		Repos: map[string]string{"linux": "/srv/linux.git", "next": "/etc/kbisect/next"}}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("%v\n%s", err, diff)
@@ -29,11 +29,12 @@ log: json
 
 func TestDefaults(t *testing.T) {
 	for text, want := range map[string]Config{
-		"":                               {Listen: DefaultListen, URL: "http://" + DefaultListen, Slots: ptr(2), Open: OpenAll},
-		"# nothing\n":                    {Listen: DefaultListen, URL: "http://" + DefaultListen, Slots: ptr(2), Open: OpenAll},
-		"listen: '[::1]:80'\n":           {Listen: "[::1]:80", URL: "http://[::1]:80", Slots: ptr(2), Open: OpenAll},
-		"listen: localhost:80\n":         {Listen: "localhost:80", URL: "http://localhost:80", Slots: ptr(2), Open: OpenAll},
-		"listen: :8080\nurl: http://a\n": {Listen: ":8080", URL: "http://a", Slots: ptr(2), Open: OpenRead},
+		"":                     {Listen: DefaultListen, URL: "http://" + DefaultListen, Slots: ptr(2), Artifacts: days(90, 14), Open: OpenAll},
+		"# nothing\n":          {Listen: DefaultListen, URL: "http://" + DefaultListen, Slots: ptr(2), Artifacts: days(90, 14), Open: OpenAll},
+		"listen: '[::1]:80'\n": {Listen: "[::1]:80", URL: "http://[::1]:80", Slots: ptr(2), Artifacts: days(90, 14), Open: OpenAll},
+		"artifacts:\n  url: art\n  keep_logs: 0\n": {Listen: DefaultListen, URL: "http://" + DefaultListen, Slots: ptr(2), Artifacts: Artifacts{URL: "/art", Logs: ptr(0), Kernels: ptr(14)}, Open: OpenAll},
+		"listen: localhost:80\n":                   {Listen: "localhost:80", URL: "http://localhost:80", Slots: ptr(2), Artifacts: days(90, 14), Open: OpenAll},
+		"listen: :8080\nurl: http://a\n":           {Listen: ":8080", URL: "http://a", Slots: ptr(2), Artifacts: days(90, 14), Open: OpenRead},
 	} {
 		got, err := Parse("c.yaml", "/", []byte(text), "")
 		if err != nil {
@@ -59,16 +60,17 @@ func TestListenInstead(t *testing.T) {
 // What is wrong is shown where it stands.
 func TestErrors(t *testing.T) {
 	for text, want := range map[string][]string{
-		"lisen: a:1\n":                   {"c.yaml: line 1: unknown field", "^"},
-		"listen: 1\nslots: many\n":       {"c.yaml: line 2: ", "^"},
-		"listen: [\n":                    {"c.yaml: line "},
-		"listen: here\n":                 {`c.yaml: listen: "here" is no HOST:PORT`, "(line 1)", "^"},
-		"log: json\nadmin: x:99999999\n": {`c.yaml: admin: "x:99999999"`, "(line 2)", "^"},
-		"slots: -1\n":                    {"c.yaml: slots: -1: 0 to 256", "^"},
-		"slots: 0\n":                     {"nobody would carry jobs out", "(line 1)"},
-		"workers:\n  secrets: {a: b}\n":  {"c.yaml: workers: no listen", "(line 2)"},
-		"workers:\n  listen: :1\n":       {"c.yaml: workers: no secrets"},
-		"workers:\n  listen: :1\n  secrets:\n    a: b\n":         {"c.yaml: workers.secrets.a: not sha256", "(line 4)"},
+		"lisen: a:1\n":                                   {"c.yaml: line 1: unknown field", "^"},
+		"listen: 1\nslots: many\n":                       {"c.yaml: line 2: ", "^"},
+		"listen: [\n":                                    {"c.yaml: line "},
+		"listen: here\n":                                 {`c.yaml: listen: "here" is no HOST:PORT`, "(line 1)", "^"},
+		"log: json\nadmin: x:99999999\n":                 {`c.yaml: admin: "x:99999999"`, "(line 2)", "^"},
+		"slots: -1\n":                                    {"c.yaml: slots: -1: 0 to 256", "^"},
+		"artifacts:\n  keep_logs: -1\n":                  {"artifacts.keep_logs: -1: days", "(line 2)"},
+		"slots: 0\n":                                     {"nobody would carry jobs out", "(line 1)"},
+		"workers:\n  secrets: {a: b}\n":                  {"c.yaml: workers: no listen", "(line 2)"},
+		"workers:\n  listen: :1\n":                       {"c.yaml: workers: no secrets"},
+		"workers:\n  listen: :1\n  secrets:\n    a: b\n": {"c.yaml: workers.secrets.a: not sha256", "(line 4)"},
 		"workers:\n  listen: :1\n  cert: x\n  secrets: {a: b}\n": {"cert and key go together"},
 		"workers:\n  listen: :1\n  secrets: {a.b: b}\n":          {`"a.b" is no name`},
 		"workers:\n  listen: here\n  secrets: {a: b}\n":          {`workers.listen: "here" is no HOST:PORT`},
@@ -143,3 +145,5 @@ func TestExample(t *testing.T) {
 }
 
 func ptr(n int) *int { return &n }
+
+func days(logs, kernels int) Artifacts { return Artifacts{Logs: &logs, Kernels: &kernels} }

@@ -109,7 +109,7 @@ func (b *bisection) probe(ctx context.Context, p bisect.Probe) error {
 		return err
 	}
 	if step.Build == "" {
-		step.Build, step.Log = how(build), build.Log
+		step.Build, step.Log, step.LogDigest = how(build), build.Log, build.LogDigest
 	}
 	if build.Status != kernel.BuildOK {
 		b.skip(step, c, p, "does not build: "+build.Error)

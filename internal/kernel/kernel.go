@@ -222,10 +222,13 @@ type Build struct {
 	Status  BuildStatus `json:"status"`
 	Seconds float64     `json:"seconds"`
 	Cached  bool        `json:"cached"`
-	Objects int         `json:"objects"`         // objects compiled, 0 when cached
-	Log     string      `json:"log,omitempty"`   // path of the full log
-	Error   string      `json:"error,omitempty"` // the compiler's first error
-	Kernel  Kernel      `json:"kernel,omitzero"`
+	Objects int         `json:"objects"`       // objects compiled, 0 when cached
+	Log     string      `json:"log,omitempty"` // path of the full log
+	// LogDigest is the sha256 of the full log, under which a service keeps it;
+	// "" where it is kept as a file only.
+	LogDigest string `json:"log_digest,omitempty"`
+	Error     string `json:"error,omitempty"` // the compiler's first error
+	Kernel    Kernel `json:"kernel,omitzero"`
 }
 
 // BootStatus is how far a kernel came.

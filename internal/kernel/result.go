@@ -110,7 +110,8 @@ type BisectStep struct {
 	Reason    string    `json:"reason,omitempty"`
 	Signature Signature `json:"signature,omitzero"`
 	Log       string    `json:"log,omitempty"`
-	Console   string    `json:"console,omitempty"` // of the first bad run
+	LogDigest string    `json:"log_digest,omitempty"` // see Build
+	Console   string    `json:"console,omitempty"`    // of the first bad run
 	Output    string    `json:"output,omitempty"`
 	Other     int       `json:"other,omitempty"`     // runs that failed in another way: no evidence
 	Posterior []float64 `json:"posterior,omitempty"` // after the step: the range in equal parts, oldest first, at most PosteriorBins

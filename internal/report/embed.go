@@ -15,6 +15,23 @@ type Links struct {
 	// Runs gives the address of the runs of a test on a kernel: that of a
 	// commit, "" for none, or the one with a digest, "" where it is not known.
 	Runs func(commit, digest, test string) string
+	// Log gives the address of a build's log by its digest.
+	Log func(digest string) string
+}
+
+func (l Links) log(digest string) string {
+	if l.Log == nil || digest == "" {
+		return ""
+	}
+	return l.Log(digest)
+}
+
+// built makes the cell of a build lead to its log.
+func (l Links) built(c htmlCell, b *kernel.Build) htmlCell {
+	if href := l.log(b.LogDigest); href != "" && c.Href == "" {
+		c.Href, c.Title = href, "log of the build"
+	}
+	return c
 }
 
 func (l Links) runs(commit, digest string, t *kernel.TestResult) string {

@@ -5,6 +5,8 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+
+	"github.com/kernel-bisect/kbisect/internal/kernel"
 )
 
 // TestBody holds the fragment to what a page with a strict policy allows, and
@@ -61,5 +63,28 @@ func TestStyle(t *testing.T) {
 	}
 	if strings.Contains(s, "{{") || strings.Contains(s, "&#") {
 		t.Error("the style is not as it was written")
+	}
+}
+
+func TestLogLinks(t *testing.T) {
+	ok, failed := kernel.Build{Status: kernel.BuildOK, LogDigest: "d1"}, kernel.Build{Status: kernel.BuildFailed, Log: "/srv/x/build.log", LogDigest: "d2"}
+	boot := kernel.Boot{Status: kernel.BootOK}
+	v := &kernel.SeriesResult{Schema: "kbisect/series/v1", Status: "done", Commits: []kernel.CommitResult{
+		{SHA: "a", Build: ok, Boot: boot}, {SHA: "b", Build: failed, Boot: kernel.Boot{Status: kernel.BootNone}},
+	}}
+	var with, without bytes.Buffer
+	if _, err := Body(&with, v, Links{Log: func(d string) string { return "/log/" + d }}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Body(&without, v, Links{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`href="/log/d1" title="log of the build"`, `<a href="/log/d2">Full log</a>`} {
+		if !strings.Contains(with.String(), want) {
+			t.Errorf("no %s in\n%s", want, &with)
+		}
+	}
+	if strings.Contains(with.String(), "/srv/x") || strings.Contains(without.String(), "/log/") || !strings.Contains(without.String(), "<code>/srv/x/build.log</code>") {
+		t.Errorf("%s\n%s", &with, &without)
 	}
 }

@@ -163,14 +163,15 @@ func testDetail(id string, t *kernel.TestResult) detail {
 // trouble is a commit that could not be tested.
 type trouble struct {
 	What, Log, Reason, Sig string
+	Href                   string // of the log
 	Error                  string
 	Console                []Chunk
 }
 
-func troubleOf(b *kernel.Build, boot *kernel.Boot) *trouble {
+func troubleOf(b *kernel.Build, boot *kernel.Boot, links Links) *trouble {
 	switch {
 	case b != nil && b.Status == kernel.BuildFailed:
-		return &trouble{What: "does not build", Log: plain(b.Log), Error: strings.TrimRight(console.Clean([]byte(b.Error), maxExcerpt), "\n")}
+		return &trouble{What: "does not build", Log: plain(b.Log), Href: links.log(b.LogDigest), Error: strings.TrimRight(console.Clean([]byte(b.Error), maxExcerpt), "\n")}
 	case boot.Status == kernel.BootFailed:
 		return &trouble{What: "does not boot", Reason: plain(boot.Reason), Sig: failure(boot.Signature), Console: marked(boot.Console)}
 	}

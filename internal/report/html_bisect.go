@@ -27,6 +27,7 @@ type htmlBisect struct {
 type htmlStep struct {
 	Num                               int
 	Short, Subject, Why, Fails, Build string
+	LogHref                           string
 	Sign, Outcome, Class, Note, Href  string
 	Runs                              string
 	Left                              int
@@ -113,7 +114,7 @@ func (b *htmlBisect) step(r *kernel.BisectResult, i int, links Links) {
 	v := outcomeVerdict(s.Outcome)
 	x := htmlStep{
 		Num: i + 1, Short: plain(kernel.Abbrev(s.SHA)), Subject: plain(s.Subject), Why: plain(s.Why),
-		Fails: fails(s.Fails, s.Runs), Build: plain(s.Build), Sign: sign(v), Outcome: plain(s.Outcome), Class: class(v),
+		Fails: fails(s.Fails, s.Runs), Build: plain(s.Build), LogHref: links.log(s.LogDigest), Sign: sign(v), Outcome: plain(s.Outcome), Class: class(v),
 		Left: s.Left, Culprit: r.Culprit != nil && s.SHA == r.Culprit.SHA,
 	}
 	x.Runs = links.runs(s.SHA, "", &kernel.TestResult{Name: r.Test, Runs: s.Runs})

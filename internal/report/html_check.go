@@ -28,7 +28,7 @@ type testLine struct {
 }
 
 func checkPage(r *kernel.CheckResult, links Links) *page {
-	c := &htmlCheck{Trouble: troubleOf(r.Build, &r.Boot), Lacks: lacks(&r.Kernel, &r.Boot)}
+	c := &htmlCheck{Trouble: troubleOf(r.Build, &r.Boot, links), Lacks: lacks(&r.Kernel, &r.Boot)}
 	tone, commit := "good", ""
 	if r.Commit != nil {
 		commit = r.Commit.SHA

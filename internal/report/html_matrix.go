@@ -76,7 +76,7 @@ func (m *matrix) htmlKernel(i int) htmlKernel {
 	c := &m.cols[i]
 	k := htmlKernel{
 		ID: "k" + itoa(i), Name: c.name, Modules: plain(loaded(&c.Kernel)), Error: plain(c.Error),
-		Lacks: lacks(&c.Kernel, &c.Boot), Trouble: troubleOf(nil, &c.Boot),
+		Lacks: lacks(&c.Kernel, &c.Boot), Trouble: troubleOf(nil, &c.Boot, Links{}),
 	}
 	text, st := c.summary()
 	k.Tests, k.Class = text, map[style]string{red: "bad", green: "good", yellow: "warn", dim: "dim"}[st]

@@ -123,11 +123,11 @@ func (s *series) htmlRow(i int, cols []int, breaks []string, told map[int]string
 	r := &s.rows[i]
 	out := htmlRow{
 		ID: "c" + itoa(i), Num: r.num, Short: plain(kernel.Abbrev(r.SHA)), Subject: plain(r.Subject),
-		Build:   stage(buildWord(&r.Build), r.Build.Status == kernel.BuildFailed, i),
+		Build:   links.built(stage(buildWord(&r.Build), r.Build.Status == kernel.BuildFailed, i), &r.Build),
 		Boot:    stage(bootWord(&r.Boot), r.Boot.Status == kernel.BootFailed, i),
 		First:   len(breaks) > 0,
 		Breaks:  breaks,
-		Trouble: troubleOf(&r.Build, &r.Boot),
+		Trouble: troubleOf(&r.Build, &r.Boot, links),
 	}
 	for _, t := range s.rows[i].fixes() {
 		out.Fixes = append(out.Fixes, plain(t))

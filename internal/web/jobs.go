@@ -117,7 +117,7 @@ func (s *server) jobData(r *http.Request, withBody bool) (*jobData, error) {
 	}
 	if withBody && result != nil {
 		var b bytes.Buffer
-		if _, err := report.Body(&b, result, report.Links{Runs: cell}); err != nil {
+		if _, err := report.Body(&b, result, report.Links{Runs: cell, Log: s.logAddress()}); err != nil {
 			return nil, fmt.Errorf("job %s: %w", j.ID, err)
 		}
 		h := fnv.New64a()
@@ -125,6 +125,14 @@ func (s *server) jobData(r *http.Request, withBody bool) (*jobData, error) {
 		d.Hash, d.Body = strconv.FormatUint(h.Sum64(), 36), template.HTML(b.String()) //nolint:gosec // the report escapes what is in it
 	}
 	return d, nil
+}
+
+// logAddress gives addresses of logs, if there are any.
+func (s *server) logAddress() func(digest string) string {
+	if s.Artifacts == nil {
+		return nil
+	}
+	return func(digest string) string { return "/artifacts/log/" + digest }
 }
 
 // underWay is a result that is not complete and will be: jobs keep theirs as if

@@ -70,6 +70,7 @@ type runData struct {
 	Output  string
 	Command string
 	Same    string // address of the runs of the same test on the same kernel
+	Image   string // address of the kernel, "" where none is kept
 }
 
 func (s *server) run(r *http.Request) (*page, error) {
@@ -79,6 +80,9 @@ func (s *server) run(r *http.Request) (*page, error) {
 	}
 	d := runData{Run: x, Output: strings.TrimRight(console.Clean([]byte(x.Run.Output), 0), "\n"), Command: again(x.Run)}
 	d.Same = cell(x.Run.Commit, x.Run.Kernel, x.Run.Test)
+	if s.Artifacts != nil && x.Run.Kernel != "" {
+		d.Image = "/artifacts/kernel/" + url.PathEscape(x.Run.Kernel)
+	}
 	log := report.Console(x.Run.Console, 0)
 	if boot, rest := fold(log); boot != "" {
 		d.Boot, d.BootLen, log = []piece{{Chunk: report.Chunk{Text: boot}}}, strings.Count(boot, "\n"), rest

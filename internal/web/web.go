@@ -22,6 +22,9 @@ type Options struct {
 	Live   Live
 	Doer   Doer // nil is ReadOnly
 
+	// Artifacts has logs and kernels, by kind and digest; nil has none.
+	Artifacts http.Handler
+
 	// ReadOnly hides and refuses everything that changes something.
 	ReadOnly bool
 	// Choices are what the form offers.
@@ -98,6 +101,9 @@ func New(o Options) http.Handler {
 	get("/", func(*http.Request) (*page, error) { return nil, ErrNotFound })
 	mux.HandleFunc("GET /jobs/{id}/report/{format}", s.file)
 	mux.HandleFunc("GET /runs/{id}/{text}", s.text)
+	if s.Artifacts != nil {
+		mux.Handle("GET /artifacts/{kind}/{digest}", s.Artifacts)
+	}
 	mux.HandleFunc("GET /events", s.events)
 	mux.HandleFunc("GET /static/{file}", s.static)
 	mux.HandleFunc("POST /submit", s.submit)
