@@ -35,11 +35,20 @@ type Plan struct {
 	Profile     string    `json:"profile,omitempty" maxLength:"100" doc:"Kernel configuration and machine, see /profiles; default: the first"`
 	Tests       []string  `json:"tests,omitempty" maxItems:"200" minLength:"1" maxLength:"300" pattern:"^[^\\x00-\\x1f\\x7f]+$" patternDescription:"one line" doc:"Names or globs, see /tests; default: those of the profile"`
 	Programs    []Program `json:"programs,omitempty" maxItems:"16" doc:"Programs of your own"`
+	Kconfig     []Config  `json:"kconfig,omitempty" maxItems:"16" doc:"Further config fragments, every symbol of which must take effect"`
+	Allowed     string    `json:"allow_console,omitempty" maxLength:"65536" pattern:"^[^\\x00]+$" patternDescription:"text" doc:"Complaints of the kernel that do not count: regular expressions for their titles, a line each, with its reason in a comment above"`
+	TestSeconds int       `json:"test_seconds,omitempty" minimum:"1" maximum:"86400" doc:"Time limit of each test; default: its own"`
 	Runs        int       `json:"runs,omitempty" minimum:"1" maximum:"10000" doc:"Runs of each test at least; default 2"`
 	MaxRuns     int       `json:"max_runs,omitempty" minimum:"1" maximum:"1000000" doc:"Runs at most: of each test, or of the whole bisection"`
 	Fresh       bool      `json:"fresh,omitempty" doc:"Make every run anew instead of using recorded ones of the same kernel"`
 	ShareGuests bool      `json:"share_guests,omitempty" doc:"Let tests that pass do so in one guest; not for a bisection"`
 	Priority    Priority  `json:"priority,omitempty" enum:"waiting,normal,nightly" doc:"Who is served first; default normal"`
+}
+
+// Config is a config fragment.
+type Config struct {
+	Name string `json:"name" pattern:"^[A-Za-z0-9_][A-Za-z0-9._+-]*$" patternDescription:"a file name of letters, digits and ._+-" maxLength:"100" doc:"For messages"`
+	Text string `json:"text" minLength:"1" maxLength:"65536" pattern:"^[^\\x00]+$" patternDescription:"text" doc:"CONFIG_X=y lines"`
 }
 
 // Program is a test that the user brings, as text.

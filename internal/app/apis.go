@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/kernel-bisect/kbisect/internal/api"
+	"github.com/kernel-bisect/kbisect/internal/kbuild"
 	"github.com/kernel-bisect/kbisect/internal/store"
 	"github.com/kernel-bisect/kbisect/internal/web"
 )
@@ -114,6 +115,10 @@ func (a apis) Submit(ctx context.Context, r api.Request) (string, bool, error) {
 	}
 	for _, p := range r.Plan.Programs {
 		sub.programs = append(sub.programs, upload{p.Name, p.Text, p.Settings})
+	}
+	sub.allowed, sub.testTimeout = r.Plan.Allowed, time.Duration(r.Plan.TestSeconds)*time.Second
+	for _, c := range r.Plan.Kconfig {
+		sub.kconfig = append(sub.kconfig, kbuild.Fragment{Name: c.Name, Text: []byte(strings.ReplaceAll(c.Text, "\r\n", "\n"))})
 	}
 	switch r.Kind {
 	case api.Series:

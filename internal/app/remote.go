@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -30,7 +31,7 @@ func (r *remote) register(cmd *cobra.Command) {
 
 // plan is what the flags ask for in the words of the API.
 func (r *remote) plan(cmd *cobra.Command, p planFlags) (api.Plan, error) {
-	for _, local := range []string{"kconfig", "allow-console", "test-timeout", "no-sandbox", "boot-per-run", "kernel", "modules", "tree", "resume"} {
+	for _, local := range []string{"no-sandbox", "boot-per-run", "kernel", "modules", "tree", "resume"} {
 		if f := cmd.Flags().Lookup(local); f != nil && f.Changed {
 			return api.Plan{}, usagef("--%s is not for a service: leave it or --server out", local)
 		}
@@ -41,6 +42,23 @@ func (r *remote) plan(cmd *cobra.Command, p planFlags) (api.Plan, error) {
 	}
 	if cmd.Flags().Changed("runs") {
 		plan.Runs = p.runs
+	}
+	if plan.TestSeconds = int(p.testTimeout.Seconds()); p.testTimeout != 0 && time.Duration(plan.TestSeconds)*time.Second != p.testTimeout {
+		return plan, usagef("--test-timeout %s: a service takes whole seconds", p.testTimeout)
+	}
+	for _, file := range p.kconfig {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return plan, usagef("--kconfig %v", err)
+		}
+		plan.Kconfig = append(plan.Kconfig, api.Config{Name: filepath.Base(file), Text: string(text)})
+	}
+	if p.allowConsole != "" {
+		text, err := os.ReadFile(p.allowConsole)
+		if err != nil {
+			return plan, usagef("--allow-console %v", err)
+		}
+		plan.Allowed = string(text)
 	}
 	for _, file := range append(append([]string{}, p.programs...), p.scripts...) {
 		text, err := os.ReadFile(file)

@@ -224,9 +224,13 @@ func TestServer(t *testing.T) {
 	s.args, s.listen = []string{"--config", file}, ""
 	s.start()
 	defer s.stop()
-	script := filepath.Join(t.TempDir(), "own.sh")
-	if err := os.WriteFile(script, []byte("exit 0\n"), 0o600); err != nil {
-		t.Fatal(err)
+	dir := t.TempDir()
+	own := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
 	}
 	for _, c := range []struct {
 		token  string
@@ -236,8 +240,12 @@ func TestServer(t *testing.T) {
 	}{
 		{token, "series main~8..main --repo linux --test cow/fork-basic/base", exitBad, `"mm: change 24" breaks cow/fork-basic/base`},
 		{token, "series main~3..main~1 --repo linux --test cow/fork-basic/base --format json", exitBad, `"schema": "kbisect/series/v1"`},
-		{token, "bisect --repo linux --good main~20 --bad main --script " + script, 0, "found: "},
+		{token, "bisect --repo linux --good main~20 --bad main --script " + own("own.sh", "exit 0\n"), 0, "found: "},
 		{token, "check --repo linux --rev main~12 --test cow/fork-basic/base", 0, "good"},
+		{token, "check --repo linux --rev main~12 --test cow/fork-basic/base --test-timeout 90s --kconfig " + own("debug.config", "CONFIG_DEBUG_VM=y\n"), 0, "--kconfig debug.config --test-timeout 1m30s"},
+		{token, "check --repo linux --rev main --kconfig " + own("bad.config", "DEBUG_VM\n"), exitUsage, "bad.config"},
+		{token, "check --repo linux --rev main --allow-console " + own("allowed", "WARNING.*\n"), exitUsage, "no reason"},
+		{token, "check --repo linux --rev main --test-timeout 1500ms", exitUsage, "whole seconds"},
 		{token, "series nowhere..main --repo linux", exitUsage, "no such revision: nowhere"},
 		{token, "series main~3..main --repo windows", exitUsage, "neither a configured repository"},
 		{token, "series main~3..main --repo linux --test cow/none", exitUsage, "matches no test"},

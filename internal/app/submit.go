@@ -12,8 +12,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/kernel-bisect/kbisect/internal/config"
+	"github.com/kernel-bisect/kbisect/internal/console"
+	"github.com/kernel-bisect/kbisect/internal/kbuild"
+	"github.com/kernel-bisect/kbisect/internal/kconfig"
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 	"github.com/kernel-bisect/kbisect/internal/store"
 	"github.com/kernel-bisect/kbisect/kconfigs"
@@ -38,6 +42,10 @@ type submission struct {
 	owner    string
 	key      string // of idempotency: asked twice with it, there is one job
 	search   searchRequest
+
+	kconfig     []kbuild.Fragment
+	allowed     string // text of a file of complaints that do not count
+	testTimeout time.Duration
 }
 
 // upload is a program that came without a file: C source if its name ends in
@@ -122,7 +130,7 @@ func (r request) question() string {
 
 // prepare turns a submission into a request with the commits found.
 func (s *service) prepare(ctx context.Context, sub submission) (request, string, error) {
-	req := request{Kind: sub.kind, Profile: sub.profile, Tests: sub.tests, Runs: sub.runs, MaxRuns: sub.maxRuns, Fresh: sub.fresh, ShareGuests: sub.share, Search: sub.search}
+	req := request{Kind: sub.kind, Profile: sub.profile, Tests: sub.tests, Runs: sub.runs, MaxRuns: sub.maxRuns, Fresh: sub.fresh, ShareGuests: sub.share, Search: sub.search, Kconfig: sub.kconfig, TestTimeout: sub.testTimeout}
 	fail := func(field string, err error) (request, string, error) { return req, "", &fieldError{field, err} }
 	if req.Profile == "" {
 		req.Profile = kconfigs.Profiles()[0].Name
@@ -143,6 +151,16 @@ func (s *service) prepare(ctx context.Context, sub submission) (request, string,
 	if sub.kernel == "" {
 		if sub.repo, req.Repo, err = s.repoDir(ctx, sub.repo); err != nil {
 			return fail("repo", err)
+		}
+	}
+	for _, f := range sub.kconfig {
+		if _, err := kconfig.ParseFragment(f.Name, f.Text); err != nil {
+			return fail("kconfig", usagef("%v", err))
+		}
+	}
+	if sub.allowed != "" {
+		if req.Allowed, err = console.ParseAllowed([]byte(sub.allowed)); err != nil {
+			return fail("allow_console", usagef("%v", err))
 		}
 	}
 	if err := s.bringUploads(ctx, &req, sub.programs); err != nil {
@@ -266,6 +284,12 @@ func (r request) spoken(repo string) string {
 			words = append(words, "--find-fix")
 		}
 		words = append(words, "--good", good, "--bad", bad)
+	}
+	for _, f := range r.Kconfig {
+		words = append(words, "--kconfig", f.Name)
+	}
+	if r.TestTimeout != 0 {
+		words = append(words, "--test-timeout", r.TestTimeout.String())
 	}
 	for _, t := range r.Tests {
 		words = append(words, "--test", t)
