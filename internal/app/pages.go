@@ -225,18 +225,23 @@ func (p *pages) Workers() []web.Worker {
 	return out
 }
 
-// shown is what people read of a worker: the guest image's digest is for
-// machines.
+// shown is what people read of a worker.
 func shown(a queue.Announce) []string {
 	var out []string
 	for _, l := range a.Labels {
-		if kind, value, _ := strings.Cut(l, ":"); kind+":" == cpusLabel {
+		switch kind, value, _ := strings.Cut(l, ":"); kind + ":" {
+		case cpusLabel:
 			out = append(out, value+" CPUs")
-		} else if kind+":" != guestLabel {
+		case guestLabel: // which tells two releases apart
+			out = append(out, "guest image "+value)
+		default:
 			out = append(out, value)
 		}
 	}
-	return append(out, "kbisect "+a.Version)
+	if a.Version != "" {
+		out = append(out, "kbisect "+a.Version)
+	}
+	return out
 }
 
 func (p *pages) Queue() []web.Job {

@@ -103,12 +103,13 @@ func (p *progress) building(b kbuild.Progress) {
 	}
 }
 
-// said takes a builder's progress in words, from where the build is made.
+// said takes words from where the work is done: how far a build is, or that
+// nobody does it yet.
 func (p *progress) said(text string) {
 	p.mu.Lock()
 	e := p.event
 	p.mu.Unlock()
-	if p.hook != nil && e.Phase == "build" {
+	if p.hook != nil && e.Phase != "" {
 		e.Text = oneLine(clip(text, 160))
 		p.hook(e)
 	}

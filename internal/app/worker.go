@@ -154,11 +154,11 @@ func trusted(file string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// version is that of this program, for people.
+// version is that of this program, for people; "" if it does not know.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
+	if !ok || info.Main.Version == "(devel)" {
+		return ""
 	}
 	v := info.Main.Version
 	for _, s := range info.Settings {
