@@ -75,6 +75,10 @@ func (f *fleet) fail(err error) {
 	f.wrong = err
 }
 
+// patience is how long a job waits for a worker without a word: after a start
+// this machine tries its accelerators first, which takes seconds.
+const patience = 10 * time.Second
+
 // choose finds the kind of worker that a job has its runs from: of those with
 // this program's guest image the accelerator and QEMU with most slots. It waits
 // until there is one.
@@ -83,7 +87,7 @@ func (f *fleet) choose(ctx context.Context, waiting func()) (needs []string, lik
 	if err != nil {
 		return nil, like, err
 	}
-	for told := false; ; {
+	for start, told := time.Now(), false; ; {
 		if needs, like = biggest(f.queue.Workers(), []string{archLabel + "x86_64", guestLabel + digest}); needs != nil {
 			return needs, like, nil
 		}
@@ -93,7 +97,7 @@ func (f *fleet) choose(ctx context.Context, waiting func()) (needs []string, lik
 		if f.alone && wrong != nil {
 			return nil, like, wrong
 		}
-		if !told {
+		if !told && time.Since(start) > patience {
 			f.log.Warn("no worker is connected that this job could have: it waits", zap.String("guest image", digest))
 			waiting()
 			told = true

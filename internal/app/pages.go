@@ -210,7 +210,7 @@ func (p *pages) Kernels(ctx context.Context, after string, limit int) ([]web.Ker
 func (p *pages) Workers() []web.Worker {
 	var out []web.Worker
 	for _, w := range p.s.fleet.queue.Workers() {
-		v := web.Worker{Name: w.Name, Slots: w.Announce.Slots, Busy: w.Busy, Last: w.LastBeat, Announce: shown(w.Announce)}
+		v := web.Worker{Doing: []string{}, Name: w.Name, Slots: w.Announce.Slots, Busy: w.Busy, Last: w.LastBeat, Announce: shown(w.Announce)}
 		if v.Name == config.LocalWorker {
 			v.Name = "this machine"
 		}
