@@ -170,7 +170,7 @@ func (f *fleet) equip(ctx context.Context, b *bench, o *options) error {
 	if err != nil {
 		return err
 	}
-	lab := &dispatch.Lab{Queue: f.queue, Job: b.id, Attempt: b.attempt, Priority: o.priority, Needs: needs, Request: request, Progress: b.bar.said}
+	lab := &dispatch.Lab{Queue: f.queue, Job: b.id, Attempt: b.attempt, Priority: o.priority, Needs: needs, Request: request, Progress: b.bar.said, Turn: o.turn}
 	if b.repo != nil {
 		lab.Mirror = b.repo.Mirror()
 		b.lab.Revert = b.revert

@@ -25,8 +25,9 @@ type metrics struct {
 	kernels  prometheus.Gauge
 }
 
-// newMetrics makes them; queued gives the length of the queue.
-func newMetrics(queued, busy func() float64) *metrics {
+// newMetrics makes them; queued and busy count jobs, tasks what is queued for
+// workers, and slots what these do at once.
+func newMetrics(queued, busy, tasks, slots func() float64) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		jobs:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "kbisect_jobs_total", Help: "Jobs that ended, by kind and status."}, []string{"kind", "status"}),
@@ -39,6 +40,8 @@ func newMetrics(queued, busy func() float64) *metrics {
 	waiting := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "kbisect_jobs_queued", Help: "Jobs that wait for their turn."}, queued)
 	m.registry.MustRegister(m.jobs, m.builds, m.building, m.runs, m.running, m.kernels, waiting,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "kbisect_jobs_running", Help: "Jobs under way."}, busy),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "kbisect_tasks_queued", Help: "Builds, boots and runs that no worker has yet."}, tasks),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "kbisect_worker_slots", Help: "What all connected workers do at once."}, slots),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -2,6 +2,7 @@ package app
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -38,9 +39,10 @@ type options struct {
 	hook    func(job.Event) // takes the progress of a service's job
 	measure func(*job.Lab)  // counts what a service's job does
 
-	fleet    *fleet // of a service: who builds and runs; nil for this process
-	priority int    // of a service's job, the lower the sooner
-	noBuilds bool   // this machine has no compilers and no kernels
+	fleet    *fleet                      // of a service: who builds and runs; nil for this process
+	priority int                         // of a service's job, the lower the sooner
+	turn     func(context.Context) error // of a service's job: waits while others go first
+	noBuilds bool                        // this machine has no compilers and no kernels
 
 	simulate *simulation // of tests: stands for compilers and guests
 }

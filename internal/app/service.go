@@ -61,7 +61,15 @@ func newService(o *options, cfg *config.Config, ws *workspace, q *queue.Server, 
 			}
 			return float64(n)
 		},
-		func() float64 { return float64(len(s.underWay())) })
+		func() float64 { return float64(len(s.underWay())) },
+		func() float64 {
+			n := 0
+			for _, tasks := range q.Depth() {
+				n += tasks
+			}
+			return float64(n)
+		},
+		func() float64 { return float64(s.fleet.slots()) })
 	return s
 }
 
@@ -123,6 +131,19 @@ func (s *service) next(ctx context.Context) (store.Job, bool, error) {
 		}
 	}
 	return store.Job{}, false, nil
+}
+
+// turn waits while as many more urgent jobs are under way as there are slots:
+// between two steps of theirs a slot is free for a moment, and would be taken.
+func (s *service) turn(ctx context.Context, p store.Priority) error {
+	for s.busy(p-1) >= max(s.fleet.slots(), 1) {
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
 }
 
 // busy counts the jobs under way that are at least so urgent.
@@ -234,7 +255,7 @@ func (s *service) do(ctx context.Context, j store.Job, log *zap.Logger) (err err
 		stdout: io.Discard, stderr: io.Discard, format: "json", dataDir: s.o.dataDir, jobs: s.o.jobs,
 		attempt: j.Attempt, log: log,
 		hook:    func(e job.Event) { s.hub.Publish(event(j.ID, e)) },
-		measure: s.metrics.measure, fleet: s.fleet, priority: int(j.Priority), simulate: s.o.simulate,
+		measure: s.metrics.measure, fleet: s.fleet, priority: int(j.Priority), turn: func(ctx context.Context) error { return s.turn(ctx, j.Priority) }, simulate: s.o.simulate,
 	}
 	switch j.Kind {
 	case "series":

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -24,6 +25,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap"
 
 	"github.com/kernel-bisect/kbisect/internal/job"
 	"github.com/kernel-bisect/kbisect/internal/kernel"
@@ -545,5 +547,75 @@ func TestServeCancelAndRetry(t *testing.T) {
 	}
 	if _, page := s.get("/jobs/" + id); !strings.Contains(page, "mm: change 24") {
 		t.Errorf("after retry:\n%s", page)
+	}
+}
+
+// Somebody who waits does not wait for a nightly to end: it gives way.
+func TestWaitingBeforeNightly(t *testing.T) {
+	s, repo := newServed(t, 30, 24, "10ms")
+	token, entry := mint(t, "ci")
+	file := filepath.Join(t.TempDir(), "serve.yaml")
+	if err := os.WriteFile(file, []byte("listen: 127.0.0.1:0\nslots: 1\nrepos:\n  linux: "+repo+"\n"+entry), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.args, s.listen = []string{"--config", file}, ""
+	s.start()
+	defer s.stop()
+	ask := func(priority, test string) string {
+		var job struct{ ID string }
+		if code := s.call(token, "POST", "/api/v1/jobs/series", map[string]any{"repo": "linux", "base": "main~28", "head": "main~4", "tests": []string{test}, "priority": priority, "runs": 5}, &job); code != http.StatusCreated {
+			t.Fatal(code)
+		}
+		return job.ID
+	}
+	status := func(id string) string {
+		var got struct{ Status string }
+		s.call(token, "GET", "/api/v1/jobs/"+id, nil, &got)
+		return got.Status
+	}
+	nightly, second := ask("nightly", "cow/fork-basic/base"), ask("nightly", "cow/fork-basic/thp-pmd")
+	for status(nightly) != "running" {
+		time.Sleep(polite)
+	}
+	waiting := ask("waiting", "cow/vmsplice-child-unmap/thp-pmd")
+	for status(waiting) != "done" {
+		time.Sleep(polite)
+	}
+	if a, b := status(nightly), status(second); a != "running" || b != "queued" {
+		t.Errorf("nightly %s, second %s: want it to have given way, and one at a time", a, b)
+	}
+	if _, text := s.get("/metrics"); !strings.Contains(text, "kbisect_worker_slots 1\n") || !strings.Contains(text, "kbisect_jobs_queued 1\n") {
+		t.Errorf("metrics:\n%s", text)
+	}
+	for _, id := range []string{nightly, second} {
+		if code := s.call(token, "POST", "/api/v1/jobs/"+id+"/cancel", nil, nil); code != http.StatusOK {
+			t.Error(code)
+		}
+	}
+}
+
+// Who cancels a job while it is taken from the queue finds nobody who carries it
+// out: the wish is in the record, and read.
+func TestCancelledWhileTaken(t *testing.T) {
+	db, err := store.Open(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	s := &service{ws: &workspace{store: db}, log: zap.NewNop(), running: map[string]underWay{}}
+	if _, _, err := db.Enqueue(t.Context(), store.NewJob{ID: "check-1", Kind: "check", Request: []byte("{}")}); err != nil {
+		t.Fatal(err)
+	}
+	j, _, err := db.Next(t.Context(), store.Nightly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.cancel(t.Context(), j.ID); err != nil {
+		t.Fatal(err)
+	}
+	ctx, end := context.WithCancelCause(t.Context())
+	defer end(nil)
+	if s.begin(j, end); !errors.Is(context.Cause(ctx), errCancelled) {
+		t.Error(context.Cause(ctx))
 	}
 }

@@ -30,6 +30,8 @@ type Lab struct {
 	Request  json.RawMessage   // see Order
 	Mirror   string            // see Order
 	Progress func(text string) // of builds; may be nil
+	// Turn waits before each step while others go first; may be nil.
+	Turn func(ctx context.Context) error
 
 	seq atomic.Int64
 }
@@ -72,6 +74,11 @@ func (l *Lab) boot(ctx context.Context, k kernel.Kernel) (job.Bench, kernel.Boot
 // do has one order carried out, by a certain worker or, with "", by any: it then
 // waits until there is one.
 func (l *Lab) do(ctx context.Context, worker string, o Order) (Result, string, error) {
+	if l.Turn != nil {
+		if err := l.Turn(ctx); err != nil {
+			return Result{}, "", err
+		}
+	}
 	for {
 		r, by, err := l.once(ctx, worker, o)
 		if worker != "" || !errors.Is(err, queue.ErrNoWorker) {

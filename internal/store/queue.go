@@ -40,8 +40,11 @@ func (s *Store) Enqueue(ctx context.Context, n NewJob) (id string, existing bool
 		if n.Dedup != "" {
 			err := tx.QueryRowContext(ctx, `SELECT id FROM jobs WHERE dedup = ? AND dedup <> '' AND status IN (?, ?) AND cancel_wanted = 0
 				ORDER BY seq LIMIT 1`, n.Dedup, Queued, Running).Scan(&id)
+			if err == nil { // the more urgent of the two wishes holds
+				existing = true
+				_, err = tx.ExecContext(ctx, `UPDATE jobs SET priority = MIN(priority, ?) WHERE id = ?`, n.Priority, id)
+			}
 			if !errors.Is(err, sql.ErrNoRows) {
-				existing = err == nil
 				return err
 			}
 		}
