@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/kernel-bisect/kbisect/internal/report"
@@ -60,6 +61,9 @@ type Profile struct{ Name, Description string }
 type server struct {
 	Options
 	clients chan struct{} // one for each open event stream
+
+	mu     sync.Mutex
+	bodies map[string]rendered // mu guards it; by job, attempt and end
 }
 
 // New returns the pages, below "/": /static/ and /events too, but not /api/.
@@ -77,7 +81,7 @@ func New(o Options) http.Handler {
 	}
 	o.ReadOnly = o.ReadOnly || o.Doer == nil
 	o.Choices.Tests = slices.DeleteFunc(slices.Clone(o.Choices.Tests), func(t string) bool { return report.Plain(t) != t }) // nobody can type those
-	s := &server{Options: o, clients: make(chan struct{}, o.MaxClients)}
+	s := &server{Options: o, clients: make(chan struct{}, o.MaxClients), bodies: map[string]rendered{}}
 
 	mux := http.NewServeMux()
 	get := func(path string, h func(*http.Request) (*page, error)) {

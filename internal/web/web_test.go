@@ -356,3 +356,32 @@ func TestWilson(t *testing.T) {
 		}
 	}
 }
+
+// The report of a job that has ended is rendered once, and again after it has
+// run again.
+func TestReportIsKept(t *testing.T) {
+	f := newFake(t)
+	h := New(Options{Record: f, Live: f})
+	first := get(h, "/jobs/series-3").Body.String()
+	r := *f.results["series-3"].(*kernel.SeriesResult)
+	r.Commits = r.Commits[:1]
+	f.results["series-3"] = &r
+	if again := get(h, "/jobs/series-3").Body.String(); again != first {
+		t.Error("it was rendered again")
+	}
+	f.jobsKept[3].Attempt++
+	if again := get(h, "/jobs/series-3").Body.String(); again == first || len(again) > len(first) {
+		t.Error("it was not rendered again after another attempt")
+	}
+	running := get(h, "/jobs/series-4").Body.String()
+	r4 := *f.results["series-4"].(*kernel.SeriesResult)
+	r4.Commits = nil
+	f.results["series-4"] = &r4
+	if get(h, "/jobs/series-4").Body.String() == running {
+		t.Error("the report of a job that runs is kept")
+	}
+	for i := range 3 * maxBodies {
+		f.jobsKept[3].Attempt = 10 + i
+		get(h, "/jobs/series-3")
+	}
+}
