@@ -110,14 +110,14 @@ func (b *bench) wire(ctx context.Context, o *options) error {
 		o.simulate.lab(b.lab)
 		return nil
 	}
-	if err := b.addGuests(ctx); err != nil || b.repo == nil {
+	if err := b.addGuests(ctx, o); err != nil || b.repo == nil {
 		return err
 	}
 	return b.addBuilder(ctx, o)
 }
 
 // addGuests wires the boot of kernels.
-func (b *bench) addGuests(ctx context.Context) error {
+func (b *bench) addGuests(ctx context.Context, o *options) error {
 	req := b.req
 	image, digest, err := guestImage(b.ws.cache, req.Files, nil)
 	if err != nil {
@@ -139,7 +139,7 @@ func (b *bench) addGuests(ctx context.Context) error {
 		}
 	})
 	b.host = kernel.Host{CPUs: runtime.NumCPU(), QEMU: accel.QEMU, Accelerator: accel.Accel, Compiler: kbuild.Compiler(ctx), Guest: digest}
-	lab := &runner.Lab{Owner: b.ws.data, QEMU: qemuPath, Accel: accel.Accel, Image: image, Limits: guest.DefaultLimits, Log: b.log, Allowed: req.Allowed, NoFork: req.BootPerRun}
+	lab := &runner.Lab{Owner: b.ws.data, QEMU: qemuPath, Accel: accel.Accel, Image: image, Limits: guest.DefaultLimits, Log: b.log, Allowed: req.Allowed, NoFork: req.BootPerRun, Tail: o.tail}
 	if len(req.Programs) == 0 { // else they have the guest to themselves
 		lab.Waiting = []string{vmimage.ReproducerPath, vmimage.ReproducerWaits}
 	}

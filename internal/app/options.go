@@ -37,6 +37,7 @@ type options struct {
 	attempt int             // of a service's job, from 1; 0 on the command line
 	log     *zap.Logger     // of a service; nil on the command line
 	hook    func(job.Event) // takes the progress of a service's job
+	tail    func(string)    // takes the last lines of a guest that runs; may be nil
 	measure func(*job.Lab)  // counts what a service's job does
 
 	fleet    *fleet                      // of a service: who builds and runs; nil for this process

@@ -34,7 +34,7 @@ func event(id string, e job.Event) web.Event {
 	if commit == "" {
 		commit = e.Label
 	}
-	return web.Event{Job: id, Phase: e.Phase, Commit: commit, Text: e.Text, Done: e.Done, Of: e.Of, Index: e.Index, Total: e.Total, At: time.Now()}
+	return web.Event{Job: id, Phase: e.Phase, Commit: commit, Text: e.Text, Done: e.Done, Of: e.Of, Index: e.Index, Total: e.Total, Tail: e.Tail, At: time.Now()}
 }
 
 func (p *pages) Jobs(ctx context.Context, f web.JobFilter) ([]web.Job, error) {

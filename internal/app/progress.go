@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/kernel-bisect/kbisect/internal/dispatch"
 	"github.com/kernel-bisect/kbisect/internal/job"
 	"github.com/kernel-bisect/kbisect/internal/kbuild"
 )
@@ -105,12 +106,15 @@ func (p *progress) building(b kbuild.Progress) {
 
 // said takes words from where the work is done: how far a build is, or that
 // nobody does it yet.
-func (p *progress) said(text string) {
+func (p *progress) said(w dispatch.Word) {
 	p.mu.Lock()
 	e := p.event
 	p.mu.Unlock()
 	if p.hook != nil && e.Phase != "" {
-		e.Text = oneLine(clip(text, 160))
+		if w.Text != "" {
+			e.Text = oneLine(clip(w.Text, 160))
+		}
+		e.Tail = w.Tail
 		p.hook(e)
 	}
 }

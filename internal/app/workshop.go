@@ -99,12 +99,14 @@ func (s farSupply) image(ctx context.Context, k kernel.Kernel) (string, error) {
 }
 
 // Open implements dispatch.Opener.
-func (w *workshop) Open(ctx context.Context, request json.RawMessage, mirror string, progress func(string)) (*dispatch.Opened, error) {
+func (w *workshop) Open(ctx context.Context, request json.RawMessage, mirror string, progress func(dispatch.Word)) (*dispatch.Opened, error) {
 	req, err := decodeRequest(request)
 	if err != nil {
 		return nil, err
 	}
-	b, err := w.options(nil).newBench(ctx, w.ws, "", req, nil)
+	o := w.options()
+	o.tail = func(text string) { progress(dispatch.Word{Tail: text}) }
+	b, err := o.newBench(ctx, w.ws, "", req, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -125,17 +127,18 @@ func (w *workshop) Open(ctx context.Context, request json.RawMessage, mirror str
 }
 
 // options are those of a bench on this machine.
-func (w *workshop) options(hook func(job.Event)) *options {
-	return &options{stdout: io.Discard, stderr: io.Discard, format: "json", dataDir: w.o.dataDir, jobs: w.o.jobs, log: w.log, hook: hook, simulate: w.o.simulate}
+func (w *workshop) options() *options {
+	return &options{stdout: io.Discard, stderr: io.Discard, format: "json", dataDir: w.o.dataDir, jobs: w.o.jobs, log: w.log, simulate: w.o.simulate}
 }
 
 // build makes a kernel, unless somebody else has.
-func (w *workshop) build(ctx context.Context, req request, mirror string, c kernel.Commit, clean bool, progress func(string)) (kernel.Build, error) {
+func (w *workshop) build(ctx context.Context, req request, mirror string, c kernel.Commit, clean bool, progress func(dispatch.Word)) (kernel.Build, error) {
 	repo, err := w.supply.repo(ctx, req, mirror)
 	if err != nil {
 		return kernel.Build{}, err
 	}
-	o := w.options(func(e job.Event) { progress(e.Text) })
+	o := w.options()
+	o.hook = func(e job.Event) { progress(dispatch.Word{Text: e.Text}) }
 	b, err := o.newBench(ctx, w.ws, "", req, repo)
 	if err != nil {
 		return kernel.Build{}, err

@@ -34,11 +34,11 @@ func (w *world) did(format string, a ...any) {
 	w.log = append(w.log, fmt.Sprintf(format, a...))
 }
 
-func (w *world) Open(_ context.Context, request json.RawMessage, mirror string, progress func(string)) (*Opened, error) {
+func (w *world) Open(_ context.Context, request json.RawMessage, mirror string, progress func(Word)) (*Opened, error) {
 	w.did("open %s %s", request, mirror)
 	build := func(how string) func(context.Context, kernel.Commit) (kernel.Build, error) {
 		return func(_ context.Context, c kernel.Commit) (kernel.Build, error) {
-			progress("half of " + c.SHA)
+			progress(Word{Text: "half of " + c.SHA, Tail: "CC mm"})
 			return kernel.Build{Status: kernel.BuildOK, Kernel: kernel.Kernel{Digest: how + c.SHA}}, nil
 		}
 	}
@@ -126,7 +126,7 @@ func rig() (*job.Lab, *line, *world, *[]string) {
 	l := &line{station: NewStation(w, 1)}
 	said := &[]string{}
 	far := &Lab{Queue: l, Job: "j", Attempt: 3, Priority: 1, Needs: []string{"accel:tcg"}, Request: json.RawMessage(`{"kind":"check"}`), Mirror: "m.git",
-		Progress: func(s string) { *said = append(*said, s) }}
+		Progress: func(w Word) { *said = append(*said, w.Text+w.Tail) }}
 	lab := &job.Lab{}
 	far.Equip(lab, true)
 	return lab, l, w, said
@@ -168,7 +168,7 @@ func TestAJobsSteps(t *testing.T) {
 	if d := cmp.Diff(want, w.log); d != "" {
 		t.Error(d)
 	}
-	if d := cmp.Diff([]string{"half of a", "half of a"}, *said); d != "" {
+	if d := cmp.Diff([]string{"half of aCC mm", "half of aCC mm"}, *said); d != "" {
 		t.Error(d)
 	}
 	for i, k := range l.tasks {

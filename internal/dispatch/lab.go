@@ -26,10 +26,10 @@ type Lab struct {
 	Job      string
 	Attempt  int
 	Priority int
-	Needs    []string          // labels that a worker must have
-	Request  json.RawMessage   // see Order
-	Mirror   string            // see Order
-	Progress func(text string) // of builds; may be nil
+	Needs    []string        // labels that a worker must have
+	Request  json.RawMessage // see Order
+	Mirror   string          // see Order
+	Progress func(Word)      // may be nil
 	// Turn waits before each step while others go first; may be nil.
 	Turn func(ctx context.Context) error
 
@@ -84,7 +84,7 @@ func (l *Lab) do(ctx context.Context, worker string, o Order) (Result, string, e
 		if worker != "" || !errors.Is(err, queue.ErrNoWorker) {
 			return r, by, err
 		}
-		l.report([]byte("no worker is connected that could do it"))
+		l.tell(Word{Text: "no worker is connected that could do it"})
 	}
 }
 
@@ -111,9 +111,17 @@ func (l *Lab) once(ctx context.Context, worker string, o Order) (Result, string,
 	return r, a.Worker, nil
 }
 
+// report takes a word of a worker, which may be nonsense.
 func (l *Lab) report(text []byte) {
+	var w Word
+	if strictly(text, &w) == nil {
+		l.tell(w)
+	}
+}
+
+func (l *Lab) tell(w Word) {
 	if l.Progress != nil {
-		l.Progress(string(text))
+		l.Progress(w)
 	}
 }
 

@@ -63,6 +63,12 @@ func unpack(ps []program) []runner.Program {
 	return out
 }
 
+// Word is what a worker says while it carries out an order. Words may get lost.
+type Word struct {
+	Text string `json:"text,omitempty"` // how far it is
+	Tail string `json:"tail,omitempty"` // last lines of the guest's console
+}
+
 // Result is the body of an answer: what the order's kind gives.
 type Result struct {
 	Build kernel.Build          `json:"build,omitzero"`

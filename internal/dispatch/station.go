@@ -22,9 +22,9 @@ type Opened struct {
 	Close             func()
 }
 
-// Opener makes labs on this machine. progress takes what builds say.
+// Opener makes labs on this machine. progress takes what builds and guests say.
 type Opener interface {
-	Open(ctx context.Context, request json.RawMessage, mirror string, progress func(string)) (*Opened, error)
+	Open(ctx context.Context, request json.RawMessage, mirror string, progress func(Word)) (*Opened, error)
 }
 
 // Station carries out orders on a worker. Kernels stay up for further runs
@@ -57,7 +57,7 @@ type lab struct {
 	used int // orders under way
 
 	mu       sync.Mutex
-	progress func(string) // of the order whose build is under way
+	progress func(Word) // of the order that is under way: a job has one at a time
 }
 
 type kernelUp struct {
@@ -150,6 +150,8 @@ func (s *Station) Handle(ctx context.Context, t queue.Task) ([]byte, error) {
 }
 
 func (s *Station) carryOut(ctx context.Context, l *lab, o Order, report func([]byte)) (Result, error) {
+	l.listen(report)
+	defer l.listen(nil)
 	switch o.Kind {
 	case kindBuild, kindClean:
 		build := l.Build
@@ -159,8 +161,6 @@ func (s *Station) carryOut(ctx context.Context, l *lab, o Order, report func([]b
 		if build == nil {
 			return Result{}, errors.New("a build of a job without repository")
 		}
-		l.listen(report)
-		defer l.listen(nil)
 		b, err := build(ctx, o.Commit)
 		return Result{Build: b}, err
 	case kindBoot:
@@ -195,15 +195,18 @@ func (l *lab) listen(report func([]byte)) {
 	defer l.mu.Unlock()
 	l.progress = nil
 	if report != nil {
-		l.progress = func(text string) { report([]byte(text)) }
+		l.progress = func(w Word) {
+			text, _ := json.Marshal(w) // strings only
+			report(text)
+		}
 	}
 }
 
-func (l *lab) say(text string) {
+func (l *lab) say(w Word) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.progress != nil {
-		l.progress(text)
+		l.progress(w)
 	}
 }
 

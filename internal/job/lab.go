@@ -66,6 +66,7 @@ type Event struct {
 	Done   int    // runs done on this commit
 	Of     int    // runs expected on this commit, 0 when unknown
 	Text   string // test under way, or what came out
+	Tail   string // last lines of the console of a guest that runs
 }
 
 func (l *Lab) notify(e Event) {

@@ -37,6 +37,9 @@ type Lab struct {
 	Allowed []kernel.Allowed
 	// NoFork boots a guest for every run instead of forking it from a snapshot.
 	NoFork bool
+	// Tail takes the last lines of the console of a guest that boots or runs, now
+	// and then; may be nil.
+	Tail func(text string)
 }
 
 // Program is something to run in a guest.
@@ -128,6 +131,7 @@ func (b *Booted) start(ctx context.Context, k kernel.Kernel) (kernel.Boot, error
 		return kernel.Boot{}, fmt.Errorf("boot: %w", err)
 	}
 	defer vm.Kill()
+	defer b.lab.follow(vm)()
 	s := guest.New(machine(vm), b.lab.Limits)
 	defer s.Close()
 	boot := kernel.Boot{Status: kernel.BootOK}
@@ -314,6 +318,7 @@ func (b *Booted) once(ctx context.Context, p Program) (verdict.Evidence, error) 
 }
 
 func (b *Booted) execute(ctx context.Context, g prepared, p Program) (verdict.Evidence, error) {
+	defer b.lab.follow(g.vm)()
 	e, err := g.session.Run(ctx, p.Argv, p.Limit)
 	e.Allowed = b.lab.Allowed
 	return e, err

@@ -2,7 +2,9 @@ package web
 
 import (
 	"net/http"
+	"strings"
 
+	"github.com/kernel-bisect/kbisect/internal/console"
 	"github.com/kernel-bisect/kbisect/internal/report"
 )
 
@@ -18,6 +20,9 @@ type now struct {
 	Progress progress
 }
 
+// maxTail bounds what is shown of a guest that runs.
+const maxTail = 8 << 10
+
 // progress is how far a job is, as far as it can tell.
 type progress struct {
 	Known    bool
@@ -27,7 +32,8 @@ type progress struct {
 	Commit   string
 	Runs     string // 5 of 26 runs
 	Text     string
-	Measured bool // Share means something
+	Tail     string // of the guest's console
+	Measured bool   // Share means something
 	Left     string
 }
 
@@ -35,7 +41,7 @@ func progressOf(e Event, ok bool) progress {
 	if !ok {
 		return progress{}
 	}
-	p := progress{Known: true, Phase: report.Plain(e.Phase), Commit: report.Plain(abbrev(e.Commit)), Text: report.Plain(e.Text)}
+	p := progress{Known: true, Phase: report.Plain(e.Phase), Commit: report.Plain(abbrev(e.Commit)), Text: report.Plain(e.Text), Tail: strings.TrimRight(console.Clean([]byte(e.Tail), maxTail), "\n")}
 	part := 0.0
 	if e.Of > 0 {
 		part = float64(min(e.Done, e.Of)) / float64(e.Of)

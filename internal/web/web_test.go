@@ -385,3 +385,18 @@ func TestReportIsKept(t *testing.T) {
 		get(h, "/jobs/series-3")
 	}
 }
+
+// What a guest that runs says is on the page of its job as it comes, harmless.
+func TestTail(t *testing.T) {
+	f := newFake(t)
+	h := New(Options{Record: f, Live: f})
+	if page := get(h, "/jobs/series-4").Body.String(); strings.Contains(page, "as it comes") {
+		t.Error("a console of nothing")
+	}
+	f.Publish(Event{Job: "series-4", Phase: "run", Text: "cow/a/base", Tail: "[    1.0] BUG: <script>\x1b[31m\n", At: at})
+	for _, path := range []string{"/jobs/series-4", "/jobs/series-4/live"} {
+		if page := get(h, path).Body.String(); !strings.Contains(page, "as it comes") || !strings.Contains(page, "BUG: &lt;script&gt;</pre>") || strings.Contains(page, "\x1b") {
+			t.Errorf("%s:\n%s", path, page)
+		}
+	}
+}

@@ -121,6 +121,7 @@ type Event struct {
 	Phase  string    `json:"phase"`            // build, boot, run, done
 	Commit string    `json:"commit,omitempty"` // object id, or the name of a kernel
 	Text   string    `json:"text,omitempty"`   // test under way, or what came out
+	Tail   string    `json:"-"`                // last lines of the console of a guest that runs
 	Done   int       `json:"done,omitempty"`   // runs done on this commit
 	Of     int       `json:"of,omitempty"`     // of so many, 0 when unknown
 	Index  int       `json:"index,omitempty"`  // of the commit, from 1
