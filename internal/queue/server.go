@@ -117,6 +117,9 @@ func Start(ctx context.Context, opts Options) (_ *Server, err error) {
 			return nil, fmt.Errorf("subscribe %s: %w", subject, err)
 		}
 	}
+	if err := s.nc.FlushTimeout(10 * time.Second); err != nil { // a worker may come at once
+		return nil, fmt.Errorf("subscribe: %w", err)
+	}
 	s.wg.Go(s.watch)
 	s.wg.Go(s.ringBell)
 	return s, nil

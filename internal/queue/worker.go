@@ -215,7 +215,7 @@ func (w *Worker) beat(ctx context.Context, bye bool) error {
 	w.mu.Unlock()
 	m, err := w.nc.RequestWithContext(ctx, beatSubject+w.opts.Name, encode(b))
 	if err != nil {
-		return fmt.Errorf("heartbeat: %w", err)
+		return fmt.Errorf("heartbeat: %w (%w)", ErrUnreachable, err)
 	}
 	var r beatReply
 	if err := json.Unmarshal(m.Data, &r); err != nil {
