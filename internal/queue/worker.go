@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -404,7 +405,7 @@ func (w *Worker) run(ctx context.Context, m *nats.Msg, handle func(context.Conte
 			w.log.Debug("report", zap.Error(err))
 		}
 	}
-	body, err := handle(tctx, t)
+	body, err := w.try(tctx, t, handle)
 	switch {
 	case lost(tctx):
 		w.log.Info("task stopped", zap.Stringer("task", t), zap.Error(context.Cause(tctx)))
@@ -415,6 +416,17 @@ func (w *Worker) run(ctx context.Context, m *nats.Msg, handle func(context.Conte
 	default:
 		w.answer(ctx, tctx, m.Reply, t, body, err)
 	}
+}
+
+// try runs a handler. A bug in one task must not take the others along.
+func (w *Worker) try(ctx context.Context, t Task, handle func(context.Context, Task) ([]byte, error)) (body []byte, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			w.log.Error("a task panics", zap.Stringer("task", t), zap.Any("panic", r), zap.ByteString("stack", debug.Stack()))
+			body, err = nil, fmt.Errorf("a bug in kbisect: %v (the worker's log has more)", r)
+		}
+	}()
+	return handle(ctx, t)
 }
 
 // lost says that the task is no longer ours.
