@@ -3,8 +3,11 @@ package queue
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	natsd "github.com/nats-io/nats-server/v2/server"
 	"go.uber.org/zap"
@@ -30,6 +33,41 @@ func TestPanicIsAnAnswer(t *testing.T) {
 	}
 	if logs.Len() != 1 {
 		t.Errorf("%v", logs.All())
+	}
+}
+
+// The engine gives a task to another when its clock jumps. What the first one is
+// told then must not be taken for the second one's.
+func TestEngineGivesToAnother(t *testing.T) {
+	s := start(t, Options{AckWait: time.Minute})
+	var runs atomic.Int32
+	started := make(chan struct{}, 100)
+	h := func(ctx context.Context, k Task) ([]byte, error) {
+		started <- struct{}{}
+		if runs.Add(1) == 1 {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+		}
+		return k.Body, nil
+	}
+	serve(t, connect(t, s, "w0", 1), h)
+	c := do(t.Context(), s, task("j", 0))
+	get(t, started, "start")
+	for i := range 2 * maxLosses {
+		serve(t, connect(t, s, fmt.Sprint("w", i+1), 1), h)
+	}
+	s.mu.Lock()
+	ack := s.pending[key("j", 1, 0)].ack
+	s.mu.Unlock()
+	if err := s.nc.Publish(ack, ackHandBack); err != nil {
+		t.Fatal(err)
+	}
+	if r := get(t, c, "answer"); r.err != nil || runs.Load() != 2 {
+		t.Errorf("%+v after %d runs", r, runs.Load())
 	}
 }
 

@@ -139,6 +139,7 @@ func (s *Server) onStart(m *nats.Msg) {
 			given := false
 			if p.holder != "" { // it was silent so long that the engine gave the task to another
 				s.cancelOn(p.holder, p.key)
+				p.ack = "" // handing that delivery back would take the task from this worker
 				given = s.lose(p)
 			}
 			if !given {
