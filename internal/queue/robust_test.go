@@ -71,6 +71,28 @@ func TestEngineGivesToAnother(t *testing.T) {
 	}
 }
 
+// A worker that comes back to an orchestrator that was restarted may pull before
+// it announced itself: what it gets then must not wait until it is missed.
+func TestStartBeforeHeartbeat(t *testing.T) {
+	s := start(t, Options{AckWait: time.Hour})
+	w := connect(t, s, "w1", 1)
+	k := task("j", 0)
+	k.Needs = []string{"arch:x86_64"}
+	c := do(t.Context(), s, k)
+	eventually(t, "stored", func() bool { return stored(s) == 1 })
+	s.mu.Lock()
+	delete(s.workers, "w1")
+	s.mu.Unlock()
+	w.mu.Lock()
+	w.pull = []string{newClass(k).name()}
+	w.classes = 1
+	w.mu.Unlock()
+	serve(t, w, echo)
+	if r := get(t, c, "answer"); r.err != nil || r.a.Worker != "w1" {
+		t.Errorf("%+v", r)
+	}
+}
+
 // An orchestrator that has opened its port and does not listen to heartbeats yet
 // is one that may come.
 func TestServerNotReady(t *testing.T) {

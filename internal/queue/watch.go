@@ -135,7 +135,9 @@ func (s *Server) onStart(m *nats.Msg) {
 	if err := json.Unmarshal(m.Data, &h); err == nil {
 		s.mu.Lock()
 		p := s.pending[h.Key]
-		if p != nil && p.class.serves(name, s.announced(name)) && h.Delivery > p.delivery {
+		if s.workers[name] == nil {
+			reply = replyUnknown
+		} else if p != nil && p.class.serves(name, s.announced(name)) && h.Delivery > p.delivery {
 			given := false
 			if p.holder != "" { // it was silent so long that the engine gave the task to another
 				s.cancelOn(p.holder, p.key)

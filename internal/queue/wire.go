@@ -132,8 +132,9 @@ type beatReply struct {
 
 // Replies to start and answer.
 const (
-	replyOK   = "ok"
-	replyDrop = "drop" // withdrawn, answered, or leased to another
+	replyOK      = "ok"
+	replyDrop    = "drop"    // withdrawn, answered, or leased to another
+	replyUnknown = "unknown" // no heartbeat of this worker yet
 )
 
 // encode marshals one of the types above.

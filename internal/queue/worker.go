@@ -115,7 +115,7 @@ func (w *Worker) dial() (*nats.Conn, error) {
 				w.log.Warn("connection to the orchestrator lost", zap.Error(err))
 			}
 		}),
-		nats.ReconnectHandler(func(*nats.Conn) { w.log.Info("connected to the orchestrator again"); w.ringOwn() }),
+		nats.ReconnectHandler(func(*nats.Conn) { w.log.Info("connected to the orchestrator again"); w.forget(); w.ringOwn() }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { w.log.Warn("queue", zap.Error(err)) }),
 	}
 	if o.Server != nil {
@@ -185,6 +185,13 @@ func (w *Worker) hello(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// forget has a heartbeat made before the next pull.
+func (w *Worker) forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.classes = -1
 }
 
 func (w *Worker) ringOwn() {
@@ -394,7 +401,8 @@ func (w *Worker) run(ctx context.Context, m *nats.Msg, handle func(context.Conte
 		}
 		w.ack(m.Reply, ackDone)
 		return
-	default:
+	default: // it was started anew, perhaps: it must know us first
+		w.forget()
 		w.ack(m.Reply, ackHandBack)
 		return
 	}
