@@ -111,3 +111,20 @@ func TestServerNotReady(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Close ends Serve, also while an answer finds nobody to take it.
+func TestCloseDuringAnswer(t *testing.T) {
+	s := start(t, Options{})
+	w := connect(t, s, "w1", 1)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- w.Serve(context.Background(), func(_ context.Context, k Task) ([]byte, error) {
+			w.Close()
+			return k.Body, nil
+		})
+	}()
+	do(t.Context(), s, task("j", 0))
+	if err := get(t, ended, "end of Serve"); !errors.Is(err, ErrClosed) {
+		t.Error(err)
+	}
+}

@@ -14,7 +14,7 @@ import (
 
 // Errors of Do, beside those of its context.
 var (
-	ErrClosed    = errors.New("queue is closed")
+	ErrClosed    = errors.New("queue is closed") // of Serve too
 	ErrCancelled = errors.New("job is cancelled")
 	ErrNoWorker  = errors.New("no connected worker meets the task's needs")
 	ErrGivenUp   = errors.New("lost by each worker that had it")

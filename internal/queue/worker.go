@@ -201,7 +201,8 @@ func (w *Worker) ringOwn() {
 	}
 }
 
-// Close drops the connection. Tasks that run lose their lease.
+// Close drops the connection. Tasks that run lose their lease; Serve ends with
+// ErrClosed after them.
 func (w *Worker) Close() { w.nc.Close() }
 
 // stop ends a task's context.
@@ -279,6 +280,9 @@ func (w *Worker) Serve(ctx context.Context, handle func(context.Context, Task) (
 			return nil
 		}
 		m := w.next(ctx)
+		if m == nil && ctx.Err() == nil {
+			return fmt.Errorf("worker %s: %w", w.opts.Name, ErrClosed)
+		}
 		if m == nil {
 			return nil
 		}
@@ -289,12 +293,12 @@ func (w *Worker) Serve(ctx context.Context, handle func(context.Context, Task) (
 	}
 }
 
-// next waits for a task, nil when ctx ended.
+// next waits for a task, nil when ctx ended or the worker is closed.
 func (w *Worker) next(ctx context.Context) *nats.Msg {
 	poll := time.NewTicker(min(w.ackWait/4, time.Second)) // what others lost or hand back comes without a bell
 	defer poll.Stop()
 	again := time.Millisecond // the engine shows a new task to a pull a moment after it stored it
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && !w.nc.IsClosed() {
 		if m := w.scan(ctx); m != nil {
 			return m
 		}
@@ -481,6 +485,10 @@ func (w *Worker) answer(serve, tctx context.Context, ack string, t Task, body []
 			return
 		}
 		if errors.Is(context.Cause(tctx), ErrWithdrawn) {
+			return
+		}
+		if w.nc.IsClosed() {
+			w.log.Warn("answer lost: the worker is closed", zap.Stringer("task", t))
 			return
 		}
 		select {
