@@ -128,3 +128,21 @@ func TestCloseDuringAnswer(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Who lost its name to another while it was away pulls nothing under it: it could
+// not keep the lease.
+func TestTakenNamePullsNothing(t *testing.T) {
+	s := start(t, Options{AckWait: time.Minute})
+	w := connect(t, s, "w1", 1)
+	c := do(t.Context(), s, task("j", 0))
+	eventually(t, "stored", func() bool { return stored(s) == 1 })
+	if err := w.beat(t.Context(), false); err != nil || len(w.pull) != 1 {
+		t.Fatal(err, w.pull)
+	}
+	w.self = "late" // as if the one that is known were another
+	if err := w.beat(t.Context(), false); !errors.Is(err, ErrNameTaken) || len(w.pull) != 0 {
+		t.Error(err, w.pull)
+	}
+	s.CancelJob("j")
+	get(t, c, "end of Do")
+}

@@ -240,9 +240,7 @@ func (w *Worker) beat(ctx context.Context, bye bool) error {
 	if w.ackWait == 0 {
 		w.ackWait = max(time.Duration(r.AckWait)*time.Millisecond, 40*time.Millisecond)
 	}
-	if !r.Taken {
-		w.pull, w.classes = r.Pull, r.Classes
-	}
+	w.pull, w.classes = r.Pull, r.Classes // nothing if the name is taken
 	w.mu.Unlock()
 	if r.Taken {
 		return ErrNameTaken
