@@ -25,7 +25,7 @@ import (
 type world struct {
 	mu   sync.Mutex
 	log  []string
-	fail string // what fails: "boot", "dead" (boots as a failure), "run"
+	fail string // what fails: "boot", "dead" (boots as a failure), "run", "panic" (in a run)
 }
 
 func (w *world) did(format string, a ...any) {
@@ -74,6 +74,9 @@ func (u *up) Run(_ context.Context, p runner.Program) (kernel.Run, error) {
 		return kernel.Run{}, fmt.Errorf("the kernel ended with the task that booted it: %w", err)
 	}
 	u.w.did("run %s on %s", p.Name, u.digest)
+	if u.w.fail == "panic" {
+		panic("a bug")
+	}
 	if u.w.fail == "run" {
 		return kernel.Run{}, errors.New("no guest")
 	}
@@ -81,6 +84,9 @@ func (u *up) Run(_ context.Context, p runner.Program) (kernel.Run, error) {
 }
 
 func (u *up) RunTogether(_ context.Context, ps []runner.Program) (map[string]kernel.Run, error) {
+	if u.w.fail == "panic" {
+		panic("a bug")
+	}
 	runs := map[string]kernel.Run{}
 	for _, p := range ps {
 		if !p.Several {

@@ -175,20 +175,27 @@ func (s *Station) carryOut(ctx context.Context, l *lab, o Order, report func([]b
 		if err != nil {
 			return Result{}, err
 		}
-		run, err := u.bench.Run(ctx, unpack(o.Programs)[0])
-		s.after(u, err)
+		err = errPanic
+		defer func() { s.after(u, err) }()
+		var run kernel.Run
+		run, err = u.bench.Run(ctx, unpack(o.Programs)[0])
 		return Result{Run: run}, err
 	case kindTogether:
 		u, err := s.take(ctx, l, o.Kernel)
 		if err != nil {
 			return Result{}, err
 		}
-		runs, err := u.bench.RunTogether(ctx, unpack(o.Programs))
-		s.after(u, err)
+		err = errPanic
+		defer func() { s.after(u, err) }()
+		var runs map[string]kernel.Run
+		runs, err = u.bench.RunTogether(ctx, unpack(o.Programs))
 		return Result{Runs: runs}, err
 	}
 	return Result{}, fmt.Errorf("an order of an unknown kind %.100q: run the same release on both sides", o.Kind)
 }
+
+// errPanic stands for a run that did not return: its kernel comes down too.
+var errPanic = errors.New("a run panics")
 
 func (l *lab) listen(report func([]byte)) {
 	l.mu.Lock()
