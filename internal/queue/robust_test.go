@@ -146,3 +146,24 @@ func TestTakenNamePullsNothing(t *testing.T) {
 	s.CancelJob("j")
 	get(t, c, "end of Do")
 }
+
+// What is on its way to the engine for long is not gone from there.
+func TestSlowPublishIsNotRestored(t *testing.T) {
+	s := start(t, Options{})
+	c, err := s.class(t.Context(), newClass(task("j", 0)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, _, err := s.enter(task("j", 0), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.restore(time.Now().Add(time.Hour))
+	if n := stored(s); n != 0 {
+		t.Errorf("%d stored", n)
+	}
+	if err := s.publish(p); err != nil {
+		t.Error(err)
+	}
+	s.leave(p, context.Canceled)
+}

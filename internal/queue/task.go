@@ -33,7 +33,7 @@ type pending struct {
 	delivery int       // of the lease
 	ack      string    // subject by which the engine takes the delivery back
 	losses   int       // leases that ran out
-	queued   time.Time // since when nobody has it
+	queued   time.Time // since when nobody has it; zero until the engine has
 	unmet    time.Time
 
 	done   chan struct{}
@@ -126,7 +126,7 @@ func (s *Server) enter(t Task, c *class) (p *pending, fresh bool, err error) {
 	p = s.pending[k]
 	if p == nil {
 		fresh = true
-		p = &pending{key: k, job: job, class: c, body: t.Body, queued: time.Now(), done: make(chan struct{}),
+		p = &pending{key: k, job: job, class: c, body: t.Body, done: make(chan struct{}),
 			meta:    meta{V: version, Job: t.Job, Attempt: t.Attempt, Seq: t.Seq, Priority: t.Priority, Kind: t.Kind, Needs: t.Needs, Worker: t.Worker},
 			subject: fmt.Sprintf("%s%s.%s.%s.%s", taskSubject, c.stream, c.consumer, job, k)}
 		s.pending[k] = p
@@ -148,6 +148,11 @@ func (s *Server) publish(p *pending) error {
 	if err != nil {
 		return fmt.Errorf("queue it: %w", err)
 	}
+	s.mu.Lock()
+	if p.queued.IsZero() { // else a worker was faster, and is gone again
+		p.queued = time.Now()
+	}
+	s.mu.Unlock()
 	return nil
 }
 

@@ -395,7 +395,7 @@ func (s *Server) restore(now time.Time) {
 	long := map[string][]*pending{} // by stream
 	s.mu.Lock()
 	for _, p := range s.pending {
-		if p.holder == "" && now.Sub(p.queued) > s.opts.AckWait {
+		if p.holder == "" && !p.queued.IsZero() && now.Sub(p.queued) > s.opts.AckWait {
 			long[p.class.stream] = append(long[p.class.stream], p)
 		}
 	}
