@@ -10,8 +10,9 @@
 // Guaranteed, while the process lives:
 //   - a task is run at least once, by workers that have the labels it needs, a
 //     more urgent one before a less urgent one that is queued;
-//   - one answer is taken, from the worker with the lease at that moment; any
-//     other is dropped with one line in the log (fencing);
+//   - one answer is taken, from the worker with the lease at that moment, or who
+//     had it last while nobody has; any other is dropped with one line in the
+//     log (fencing);
 //   - a worker that is silent for AckWait loses its tasks to others; one that
 //     cannot reach the server for so long is told through the task's context;
 //   - a task that five workers died on is an error; one that is handed back in

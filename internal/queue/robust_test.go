@@ -167,3 +167,20 @@ func TestSlowPublishIsNotRestored(t *testing.T) {
 	}
 	s.leave(p, context.Canceled)
 }
+
+// After a silence that cost it the lease a worker's answer is as good as any, as
+// long as nobody else has begun.
+func TestAnswerAfterSilence(t *testing.T) {
+	s := start(t, Options{AckWait: time.Hour})
+	var runs atomic.Int32
+	serve(t, connect(t, s, "w1", 1), func(_ context.Context, k Task) ([]byte, error) {
+		runs.Add(1)
+		s.mu.Lock()
+		s.lose(s.pending[key("j", 1, 0)])
+		s.mu.Unlock()
+		return k.Body, nil
+	})
+	if r := get(t, do(t.Context(), s, task("j", 0)), "answer"); r.err != nil || runs.Load() != 1 {
+		t.Errorf("%+v after %d runs", r, runs.Load())
+	}
+}

@@ -31,6 +31,7 @@ type pending struct {
 	waiters  int
 	holder   string    // worker with the lease, "" when queued
 	delivery int       // of the lease
+	last     string    // worker that had it last
 	ack      string    // subject by which the engine takes the delivery back
 	losses   int       // leases that ran out
 	queued   time.Time // since when nobody has it; zero until the engine has

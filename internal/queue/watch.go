@@ -145,7 +145,7 @@ func (s *Server) onStart(m *nats.Msg) {
 				given = s.lose(p)
 			}
 			if !given {
-				p.holder, p.delivery, p.ack = name, h.Delivery, ""
+				p.holder, p.last, p.delivery, p.ack = name, name, h.Delivery, ""
 				if strings.HasPrefix(h.Ack, "$JS.ACK."+p.class.name()+".") {
 					p.ack = h.Ack
 				}
@@ -319,11 +319,11 @@ func (s *Server) onAnswer(m *nats.Msg) {
 		why = "nobody waits for it"
 	case p.holder != name && p.holder != "":
 		why = "the task is leased to " + p.holder
-	case p.holder == "":
+	case p.holder == "" && p.last != name:
 		why = "its lease ran out, or it had none"
 	default:
 		delete(s.pending, k)
-		p.finish(Answer{Worker: name, Body: m.Data, Err: d.Err}, nil)
+		p.finish(Answer{Worker: name, Body: m.Data, Err: d.Err}, nil) // perhaps after a silence, when nobody else had begun
 	}
 	s.mu.Unlock()
 	if why != "" {
