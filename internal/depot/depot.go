@@ -159,6 +159,9 @@ func (c *Client) Push(ctx context.Context, key string, from *imagecache.Cache) e
 
 // File gets an uploaded file into a directory, under its digest.
 func (c *Client) File(ctx context.Context, digest, dir string) (path string, err error) {
+	if !imagecache.IsKey(digest) { // 64 hexadecimal digits as well
+		return "", fmt.Errorf("%.80q is no digest of a file", digest)
+	}
 	path = filepath.Join(dir, digest)
 	if _, err := os.Stat(path); err == nil {
 		return path, nil

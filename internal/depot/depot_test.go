@@ -116,6 +116,9 @@ func TestFiles(t *testing.T) {
 	if _, err := r.File(t.Context(), digest("none"), dir); !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
 	}
+	if path, err := r.File(t.Context(), "../"+filepath.Base(dir)+"/"+good, dir); err == nil {
+		t.Errorf("a path is taken for a digest: %s", path)
+	}
 	if left, _ := os.ReadDir(dir); len(left) != 1 {
 		t.Errorf("%d files are left", len(left))
 	}
