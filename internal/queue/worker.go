@@ -180,7 +180,7 @@ func (w *Worker) hello(ctx context.Context) error {
 			return err
 		}
 		select {
-		case <-time.After(w.ackWait / 8):
+		case <-time.After(min(w.ackWait/8, time.Second)):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
