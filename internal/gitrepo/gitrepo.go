@@ -130,8 +130,20 @@ func mirrorOf(ctx context.Context, dataDir, of string) (*Repo, error) {
 	making.Lock()
 	defer making.Unlock()
 	// git init makes HEAD first and this last; after a kill in between it goes
-	// on where it was.
-	if _, err := os.Stat(filepath.Join(r.mirror, "objects/info")); err == nil {
+	// on where it was. After a power cut files may be there and empty, and git
+	// takes no directory with an empty HEAD for a repository.
+	_, err := os.Stat(filepath.Join(r.mirror, "objects/info"))
+	lost := err != nil
+	for _, name := range []string{"HEAD", "config"} {
+		path := filepath.Join(r.mirror, name)
+		if st, err := os.Stat(path); err != nil {
+			lost = true
+		} else if st.Size() == 0 {
+			lost = true
+			_ = os.Remove(path)
+		}
+	}
+	if !lost {
 		return r, nil
 	}
 	if err := os.MkdirAll(filepath.Dir(r.mirror), 0o755); err != nil {
@@ -144,7 +156,7 @@ func mirrorOf(ctx context.Context, dataDir, of string) (*Repo, error) {
 		return nil, err
 	}
 	// gc would not see what the source's refs hold.
-	_, err := r.git(ctx, r.mirror, "config", "gc.auto", "0")
+	_, err = r.git(ctx, r.mirror, "config", "gc.auto", "0")
 	return r, err
 }
 

@@ -203,3 +203,25 @@ func TestHalfMadeMirror(t *testing.T) {
 	}
 	checkout(t, r.Worktree(filepath.Join(t.TempDir(), "src")), head)
 }
+
+// After a power cut a file may be there and empty.
+func TestMirrorAfterAPowerCut(t *testing.T) {
+	u := newUser(t)
+	head := u.commit("base", "f", "1\n")
+	data := t.TempDir()
+	for _, name := range []string{"HEAD", "config", "objects/info/alternates"} {
+		r, err := Open(t.Context(), data, u.dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Truncate(filepath.Join(r.mirror, name), 0); err != nil {
+			t.Fatal(err)
+		}
+		if r, err = Open(t.Context(), data, u.dir); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if _, err := r.Commit(t.Context(), head); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
