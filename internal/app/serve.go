@@ -277,6 +277,10 @@ func (s *service) handler(ctx context.Context) (http.Handler, error) {
 			http.Error(w, "the record cannot be read: "+oneLine(err.Error()), http.StatusServiceUnavailable)
 			return
 		}
+		if err := s.ground.trouble(); err != nil {
+			http.Error(w, "jobs wait: "+oneLine(err.Error()), http.StatusServiceUnavailable)
+			return
+		}
 		_, _ = io.WriteString(w, "ready\n")
 	})
 	mux.Handle("GET /metrics", s.metrics.handler())

@@ -33,6 +33,7 @@ type service struct {
 	hub       *web.Hub
 	fleet     *fleet
 	artifacts *artifact.Store
+	ground    *ground
 	wake      chan struct{} // told when a job was queued; one waiting is enough
 	stop      chan struct{} // closed when those who look on are to go
 
@@ -51,7 +52,7 @@ type underWay struct {
 
 func newService(o *options, cfg *config.Config, ws *workspace, q *queue.Server, kept *artifact.Store, log *zap.Logger) *service {
 	s := &service{o: o, cfg: cfg, ws: ws, log: log, hub: &web.Hub{}, wake: make(chan struct{}, 1), stop: make(chan struct{}), running: map[string]underWay{},
-		artifacts: kept}
+		artifacts: kept, ground: &ground{dirs: []string{ws.data, ws.cache}, log: log}}
 	s.fleet = &fleet{queue: q, log: log, alone: cfg.Workers.Listen == "", leave: s.leave}
 	s.metrics = newMetrics(
 		func() float64 {
@@ -95,11 +96,15 @@ func (s *service) run(ctx context.Context) error {
 		local.Go(func() { s.runLocal(ctx, slots) })
 	}
 	for ctx.Err() == nil {
-		j, ok, err := s.next(ctx)
+		var j store.Job
+		var ok bool
+		err := s.ground.patiently(ctx, func() (err error) {
+			j, ok, err = s.next(ctx)
+			return err
+		})
 		switch {
 		case ctx.Err() != nil:
 		case err != nil:
-			// A full disk, most likely: it may be mended under way.
 			s.log.Error("no job can be taken from the queue", zap.Error(err))
 			s.rest(ctx)
 		case ok:
@@ -107,7 +112,7 @@ func (s *service) run(ctx context.Context) error {
 			s.begin(j, end)
 			jobs.Go(func() {
 				defer end(nil)
-				s.carry(jctx, j)
+				s.carry(ctx, jctx, j)
 				s.nudge()
 			})
 		default:
@@ -116,7 +121,10 @@ func (s *service) run(ctx context.Context) error {
 	}
 	jobs.Wait()
 	local.Wait()
-	_, err = s.ws.store.Requeue(context.WithoutCancel(ctx))
+	if _, err = s.ws.store.Requeue(context.WithoutCancel(ctx)); ofPlace(err) {
+		s.log.Warn("jobs that were cut short go back into the queue at the next start", zap.Error(err))
+		return nil
+	}
 	return err
 }
 
@@ -193,12 +201,13 @@ func (s *service) begin(j store.Job, end context.CancelCauseFunc) {
 	}
 }
 
-// carry carries out one job and records how it ended.
-func (s *service) carry(ctx context.Context, j store.Job) {
+// carry carries out one job, until ctx ends, and records how it ended, while the
+// service runs.
+func (s *service) carry(service, ctx context.Context, j store.Job) {
 	log := s.log.With(zap.String("job", j.ID), zap.Int("attempt", j.Attempt))
 	start := time.Now()
 	log.Info("job starts", zap.String("kind", j.Kind), zap.String("title", j.Title))
-	err := s.do(ctx, j, log)
+	err := s.ground.patiently(ctx, func() error { return s.do(ctx, j, log) })
 	s.mu.Lock()
 	delete(s.running, j.ID)
 	s.mu.Unlock()
@@ -210,7 +219,10 @@ func (s *service) carry(ctx context.Context, j store.Job) {
 	}
 	s.metrics.jobs.WithLabelValues(j.Kind, status).Inc()
 	log.Info("job ended", zap.String("status", status), zap.String("error", why), zap.Duration("after", time.Since(start)))
-	if err := s.ws.store.Finish(context.WithoutCancel(ctx), j.ID, j.Attempt, status, why, nil); err != nil {
+	err = s.ground.patiently(service, func() error {
+		return s.ws.store.Finish(context.WithoutCancel(ctx), j.ID, j.Attempt, status, why, nil)
+	})
+	if err != nil {
 		log.Error("the end of the job is not recorded", zap.Error(err))
 	}
 }

@@ -13,6 +13,7 @@ var (
 	ErrFull     = errors.New("disk full")
 	ErrReadOnly = errors.New("read-only")
 	ErrDamaged  = errors.New("damaged")
+	ErrDisk     = errors.New("disk error")
 )
 
 // plain says of an error of SQLite what the user can do about it, on one line.
@@ -31,6 +32,8 @@ func plain(where string, err error) error {
 		return fmt.Errorf("%scannot be opened: its directory must be there and writable, or use another --data-dir (%w)", where, err)
 	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
 		return fmt.Errorf("%s%w: restore a backup, or use another --data-dir (%w)", where, ErrDamaged, err)
+	case sqlite3.SQLITE_IOERR: // a quota that is used up is one, and a file system that went read-only
+		return fmt.Errorf("%s%w: look at the disk and the kernel's log; what was recorded before is safe (%w)", where, ErrDisk, err)
 	case sqlite3.SQLITE_BUSY:
 		return fmt.Errorf("%sin use by another process for too long: find and end that one (%w)", where, err)
 	}
