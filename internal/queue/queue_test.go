@@ -344,6 +344,12 @@ func TestFencing(t *testing.T) {
 	if n := logs.FilterMessageSnippet("answer dropped").Len(); n != 4 {
 		t.Errorf("%d lines: %v", n, logs.All())
 	}
+	for range 100 {
+		liar.ask(t.Context(), answerSubject, &nats.Msg{Header: nats.Header{metaHeader: {string(encode(meta{V: version, Job: "k"}))}}})
+	}
+	if n := logs.FilterMessageSnippet("answer dropped").Len(); n > loudDrops {
+		t.Errorf("%d lines about one worker", n)
+	}
 	close(finish)
 	if r := get(t, c, "answer"); string(r.a.Body) != "true" {
 		t.Errorf("%+v", r)
@@ -545,5 +551,35 @@ func TestProgress(t *testing.T) {
 	}
 	if got := get(t, words, "second word"); len(got) != maxReport {
 		t.Error(len(got))
+	}
+}
+
+// A worker that nobody trusts gets no tasks until it is started again, and those
+// that it had go to another at once.
+func TestDistrust(t *testing.T) {
+	s := start(t, Options{AckWait: 20 * time.Second}) // a lease that runs out would be too late
+	one := connect(t, s, "one", 1)
+	stop := serve(t, one, func(_ context.Context, t Task) ([]byte, error) { return []byte("a lie"), nil })
+	if r := get(t, do(t.Context(), s, task("j", 1)), "an answer"); string(r.a.Body) != "a lie" {
+		t.Fatal(r)
+	}
+	s.Distrust("one", errors.New("it lies"))
+	s.Distrust("nobody", errors.New("it lies"))
+	waiting := do(t.Context(), s, task("j", 2))
+	time.Sleep(100 * time.Millisecond)
+	if ws := s.Workers(); ws[0].Connected || len(s.Stuck()) != 1 {
+		t.Errorf("%+v, stuck %v", ws, s.Stuck())
+	}
+	two := connect(t, s, "two", 1)
+	serve(t, two, echo)
+	begin := time.Now()
+	if r := get(t, waiting, "an answer"); r.a.Worker != "two" || time.Since(begin) > 15*time.Second {
+		t.Errorf("%+v after %s", r, time.Since(begin))
+	}
+	stop()
+	again := connect(t, s, "one", 1)
+	serve(t, again, echo)
+	if r := get(t, do(t.Context(), s, Task{Job: "j", Seq: 3, Worker: "one"}), "an answer"); r.err != nil || r.a.Worker != "one" {
+		t.Error(r)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 )
 
 // WorkerStatus is what the server knows of a worker.
@@ -31,18 +32,50 @@ type workerRecord struct {
 	last     time.Time
 	away     time.Time // since when it has no connection; zero while it has
 	gone     bool      // it said farewell
+	doubted  bool      // see Distrust
+	drops    *drops    // of its name
 }
 
 // maxAway is how long a worker may be without connection: it tries to get back
 // every half second, and a process that was killed does not.
 const maxAway = 3 * time.Second
 
+// A worker could send a million answers that are dropped: so many in so long are
+// worth a line each.
+const (
+	loudDrops  = 5
+	dropsEvery = 10 * time.Second
+)
+
+// drops counts the answers of a worker that were dropped lately.
+type drops struct {
+	since time.Time
+	n     int
+}
+
+// dropLevel is the level at which one more is logged.
+func (s *Server) dropLevel(name string) zapcore.Level {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w := s.workers[name]
+	if w == nil {
+		return zap.DebugLevel // it has no task either
+	}
+	if time.Since(w.drops.since) > dropsEvery {
+		*w.drops = drops{since: time.Now()}
+	}
+	if w.drops.n++; w.drops.n > loudDrops {
+		return zap.DebugLevel
+	}
+	return zap.WarnLevel
+}
+
 // maxReport bounds what a worker says of its progress.
 const maxReport = 64 << 10
 
 func (s *Server) connected(name string) bool {
 	w := s.workers[name]
-	return w != nil && !w.gone && time.Since(w.last) < s.opts.AckWait && (w.away.IsZero() || time.Since(w.away) < maxAway)
+	return w != nil && !w.gone && !w.doubted && time.Since(w.last) < s.opts.AckWait && (w.away.IsZero() || time.Since(w.away) < maxAway)
 }
 
 // present are the instances that have a connection.
@@ -135,9 +168,12 @@ func (s *Server) onStart(m *nats.Msg) {
 	if err := json.Unmarshal(m.Data, &h); err == nil {
 		s.mu.Lock()
 		p := s.pending[h.Key]
-		if s.workers[name] == nil {
+		switch {
+		case s.doubts(name):
+			reply = replyBack
+		case s.workers[name] == nil:
 			reply = replyUnknown
-		} else if p != nil && p.class.serves(name, s.announced(name)) && h.Delivery > p.delivery {
+		case p != nil && p.class.serves(name, s.announced(name)) && h.Delivery > p.delivery:
 			given := false
 			if p.holder != "" { // it was silent so long that the engine gave the task to another
 				s.cancelOn(p.holder, p.key)
@@ -262,7 +298,11 @@ func (s *Server) hear(name string, b beat) beatReply {
 			}
 		}
 	}
-	s.workers[name] = &workerRecord{instance: b.Instance, announce: b.Announce, last: time.Now(), gone: b.Bye}
+	now := &workerRecord{instance: b.Instance, announce: b.Announce, last: time.Now(), gone: b.Bye, drops: &drops{}}
+	if old != nil {
+		now.doubted, now.drops = old.doubted && !another, old.drops
+	}
+	s.workers[name] = now
 	for _, h := range b.Held {
 		p := s.pending[h.Key]
 		switch {
@@ -281,7 +321,7 @@ func (s *Server) hear(name string, b beat) beatReply {
 	}
 	var cs []*class
 	for _, c := range s.classes {
-		if c.serves(name, b.Announce) {
+		if c.serves(name, b.Announce) && !now.doubted {
 			cs = append(cs, c)
 		}
 	}
@@ -298,6 +338,23 @@ func (s *Server) hear(name string, b beat) beatReply {
 	return r
 }
 
+// Distrust gives a worker no further tasks, and takes those that it has: what it
+// answered cannot be. A new process of that name is believed again.
+func (s *Server) Distrust(name string, why error) {
+	s.mu.Lock()
+	w := s.workers[name]
+	fresh := w != nil && !w.doubted
+	if fresh {
+		w.doubted = true
+	}
+	s.mu.Unlock()
+	if fresh {
+		s.log.Error("worker gets no more tasks: its answer cannot be; look at it and start it again", zap.String("worker", name), zap.Error(why))
+	}
+}
+
+func (s *Server) doubts(name string) bool { return s.workers[name] != nil && s.workers[name].doubted }
+
 // onAnswer takes an answer from the worker that has the lease, once.
 func (s *Server) onAnswer(m *nats.Msg) {
 	name := strings.TrimPrefix(m.Subject, answerSubject)
@@ -306,7 +363,7 @@ func (s *Server) onAnswer(m *nats.Msg) {
 		err = fmt.Errorf("answer of %d bytes, at most %d", len(m.Data), MaxBody)
 	}
 	if err != nil {
-		s.log.Warn("answer dropped", zap.String("worker", name), zap.Error(err))
+		s.log.Log(s.dropLevel(name), "answer dropped", zap.String("worker", name), zap.Error(err))
 		s.respond(m, []byte(replyDrop))
 		return
 	}
@@ -327,7 +384,7 @@ func (s *Server) onAnswer(m *nats.Msg) {
 	}
 	s.mu.Unlock()
 	if why != "" {
-		s.log.Warn("answer dropped: "+why, zap.String("worker", name), zap.String("job", clip(d.Job, 128)),
+		s.log.Log(s.dropLevel(name), "answer dropped: "+why, zap.String("worker", name), zap.String("job", clip(d.Job, 128)),
 			zap.Int("attempt", d.Attempt), zap.Int("seq", d.Seq))
 		s.respond(m, []byte(replyDrop))
 		return

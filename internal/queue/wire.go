@@ -135,6 +135,7 @@ const (
 	replyOK      = "ok"
 	replyDrop    = "drop"    // withdrawn, answered, or leased to another
 	replyUnknown = "unknown" // no heartbeat of this worker yet
+	replyBack    = "back"    // it is for another: hand it back, and ask what is for you
 )
 
 // encode marshals one of the types above.

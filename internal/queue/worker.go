@@ -403,7 +403,7 @@ func (w *Worker) run(ctx context.Context, m *nats.Msg, handle func(context.Conte
 		}
 		w.ack(m.Reply, ackDone)
 		return
-	default: // it was started anew, perhaps: it must know us first
+	default: // it was started anew, perhaps: it must know us first; or the task is for another
 		w.forget()
 		w.ack(m.Reply, ackHandBack)
 		return
