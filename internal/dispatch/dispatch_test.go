@@ -102,11 +102,19 @@ type line struct {
 	station *Station
 	tasks   []queue.Task
 	lie     func(queue.Task, []byte) []byte // what is answered instead
+	doubts  []string                        // whom nobody trusts any more, and why
 	errs    []error                         // of the next tasks that are builds or for one worker only
+}
+
+func (l *line) Distrust(worker string, why error) {
+	l.doubts = append(l.doubts, worker+": "+why.Error())
 }
 
 func (l *line) Do(ctx context.Context, t queue.Task) (queue.Answer, error) {
 	l.tasks = append(l.tasks, t)
+	if len(l.doubts) > 0 {
+		return queue.Answer{}, queue.ErrNoWorker
+	}
 	if len(l.errs) > 0 && (t.Worker != "" || t.Kind == kindBuild) {
 		err := l.errs[0]
 		l.errs = l.errs[1:]
@@ -257,6 +265,10 @@ func TestLies(t *testing.T) {
 		"no build":       {Build: kernel.Build{Status: "fine"}},
 		"no digest":      {Build: kernel.Build{Status: kernel.BuildOK}},
 		"boot of a kind": {Boot: kernel.Boot{Status: "maybe"}},
+		"back in time":   {Run: kernel.Run{Test: "t", Outcome: kernel.Pass, Duration: -1}},
+		"many results":   {Run: kernel.Run{Test: "t", Outcome: kernel.Pass, Tests: make([]kernel.TestOutcome, maxTests+1)}},
+		"no result":      {Run: kernel.Run{Test: "t", Outcome: kernel.Pass, Tests: []kernel.TestOutcome{{Outcome: "great"}}}},
+		"known to be":    {Run: kernel.Run{Test: "t", Outcome: kernel.Pass, Known: "great"}},
 	} {
 		lab, l, _, _ := rig()
 		bench, _, err := lab.Boot(t.Context(), kernel.Kernel{Digest: "k"})
@@ -264,22 +276,63 @@ func TestLies(t *testing.T) {
 			t.Fatal(err)
 		}
 		l.lie = func(queue.Task, []byte) []byte { b, _ := json.Marshal(lie); return b }
-		if _, err := bench.Run(t.Context(), test("t")); err == nil {
-			t.Errorf("%s: believed as a run", name)
+		if _, err := bench.Run(t.Context(), test("t")); err == nil || !strings.HasPrefix(err.Error(), "worker w1: ") || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: believed as a run: %v", name, err)
 		}
+		if len(l.doubts) != 1 {
+			t.Errorf("%s: %q", name, l.doubts)
+		}
+		l.doubts = nil
 		if runs, err := bench.RunTogether(t.Context(), []runner.Program{test("t")}); err == nil && len(runs) > 0 {
 			t.Errorf("%s: believed as runs", name)
 		}
+		l.doubts = nil
 		if _, err := lab.Build(t.Context(), kernel.Commit{SHA: "a"}); err == nil {
 			t.Errorf("%s: believed as a build", name)
 		}
+		l.doubts = nil
 		if _, _, err := lab.Boot(t.Context(), kernel.Kernel{Digest: "k"}); err == nil {
 			t.Errorf("%s: believed as a boot", name)
 		}
+		l.doubts = nil
 		l.lie = func(queue.Task, []byte) []byte { return []byte(`{"run":{"test":"t","outcome":"pass"},"more":1}`) }
 		if _, err := bench.Run(t.Context(), test("t")); err == nil {
 			t.Errorf("%s: an answer of another version is believed", name)
 		}
+	}
+}
+
+// What a worker writes is cut to what an honest one keeps, and acts on no terminal.
+func TestOversized(t *testing.T) {
+	lab, l, _, _ := rig()
+	bench, _, err := lab.Boot(t.Context(), kernel.Kernel{Digest: "k"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := strings.Repeat("\x1b[31mx\x00\u202e\xff\n", 200_000)
+	sig := kernel.Signature{Kind: "fail", Title: long, Frames: slices.Repeat([]string{long}, 1000)}
+	l.lie = func(queue.Task, []byte) []byte {
+		sig.Frames = slices.Repeat([]string{"f\x1b[0m\n"}, 1000)
+		b, _ := json.Marshal(Result{Run: kernel.Run{Test: "t", Outcome: kernel.Fail, Signature: sig, Reason: long, Output: long, Console: long,
+			Tests: []kernel.TestOutcome{{Name: long, Outcome: kernel.Fail, Signature: sig, Reason: long, Output: long}}}})
+		return b
+	}
+	r, err := bench.Run(t.Context(), test("t"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, text := range map[string]string{"output": r.Output, "console": r.Console, "output of a result": r.Tests[0].Output} {
+		if len(text) > maxLog || strings.ContainsAny(text, "\x1b\x00\u202e") || !strings.Contains(text, "bytes cut") {
+			t.Errorf("%s: %d bytes, %.80q", what, len(text), text)
+		}
+	}
+	for what, text := range map[string]string{"reason": r.Reason, "title": r.Signature.Title, "frame": r.Signature.Frames[0], "name": r.Tests[0].Name, "title of a result": r.Tests[0].Signature.Title} {
+		if len(text) > maxWords || strings.ContainsAny(text, "\x1b\x00\u202e\n") {
+			t.Errorf("%s: %d bytes, %.80q", what, len(text), text)
+		}
+	}
+	if len(r.Signature.Frames) != maxFrames || len(l.doubts) > 0 {
+		t.Errorf("%d frames; %q", len(r.Signature.Frames), l.doubts)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/kernel-bisect/kbisect/internal/agentproto"
+	"github.com/kernel-bisect/kbisect/internal/console"
 	"github.com/kernel-bisect/kbisect/internal/job"
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 	"github.com/kernel-bisect/kbisect/internal/queue"
@@ -18,6 +19,8 @@ import (
 // Queue takes tasks to workers.
 type Queue interface {
 	Do(ctx context.Context, t queue.Task) (queue.Answer, error)
+	// Distrust gives a worker no further tasks.
+	Distrust(worker string, why error)
 }
 
 // Lab sends the steps of one attempt at a job to workers.
@@ -47,48 +50,61 @@ func (l *Lab) Equip(lab *job.Lab, builds bool) {
 }
 
 func (l *Lab) build(ctx context.Context, kind string, c kernel.Commit) (kernel.Build, error) {
-	r, _, err := l.do(ctx, "", Order{Kind: kind, Commit: c})
+	r, _, err := l.do(ctx, "", Order{Kind: kind, Commit: c}, func(r *Result) error { return checkBuild(&r.Build) })
 	if err != nil {
-		return kernel.Build{}, err
-	}
-	if err := checkBuild(r.Build); err != nil {
 		return kernel.Build{}, err
 	}
 	return r.Build, nil
 }
 
 func (l *Lab) boot(ctx context.Context, k kernel.Kernel) (job.Bench, kernel.Boot, error) {
-	r, worker, err := l.do(ctx, "", Order{Kind: kindBoot, Kernel: k})
+	r, worker, err := l.do(ctx, "", Order{Kind: kindBoot, Kernel: k}, func(r *Result) error { return checkBoot(&r.Boot) })
 	if err != nil {
 		return nil, kernel.Boot{}, err
 	}
-	switch r.Boot.Status {
-	case kernel.BootOK:
-		return &bench{lab: l, kernel: k, guest: r.Guest, worker: worker}, r.Boot, nil
-	case kernel.BootFailed:
+	if r.Boot.Status != kernel.BootOK {
 		return nil, r.Boot, nil
 	}
-	return nil, kernel.Boot{}, fmt.Errorf("worker %s: a boot ended as %q, which is no end of a boot", worker, r.Boot.Status)
+	return &bench{lab: l, kernel: k, guest: r.Guest, worker: worker}, r.Boot, nil
 }
 
 // do has one order carried out, by a certain worker or, with "", by any: it then
-// waits until there is one.
-func (l *Lab) do(ctx context.Context, worker string, o Order) (Result, string, error) {
+// waits until there is one. Who answers what check refuses gets no more tasks,
+// and another does this one; without another it is the error.
+func (l *Lab) do(ctx context.Context, worker string, o Order, check func(*Result) error) (Result, string, error) {
 	if l.Turn != nil {
 		if err := l.Turn(ctx); err != nil {
 			return Result{}, "", err
 		}
 	}
-	for {
-		r, by, err := l.once(ctx, worker, o)
-		if worker != "" || !errors.Is(err, queue.ErrNoWorker) {
+	for refused := error(nil); ; {
+		r, by, err := l.once(ctx, worker, o, check)
+		var nonsense *nonsenseError
+		switch {
+		case errors.As(err, &nonsense):
+			l.Queue.Distrust(by, nonsense.why)
+			worker, refused = "", err
+		case !errors.Is(err, queue.ErrNoWorker):
 			return r, by, err
+		case refused != nil:
+			return r, by, refused
+		case worker != "":
+			return r, by, err
+		default:
+			l.tell(Word{Text: "no worker is connected that could do it"})
 		}
-		l.tell(Word{Text: "no worker is connected that could do it"})
 	}
 }
 
-func (l *Lab) once(ctx context.Context, worker string, o Order) (Result, string, error) {
+// nonsenseError refuses an answer that no honest worker gives.
+type nonsenseError struct {
+	worker string
+	why    error
+}
+
+func (e *nonsenseError) Error() string { return "worker " + e.worker + ": " + e.why.Error() }
+
+func (l *Lab) once(ctx context.Context, worker string, o Order, check func(*Result) error) (Result, string, error) {
 	o.Request, o.Mirror = l.Request, l.Mirror
 	body, err := json.Marshal(o)
 	if err != nil {
@@ -102,11 +118,14 @@ func (l *Lab) once(ctx context.Context, worker string, o Order) (Result, string,
 		return Result{}, "", err
 	}
 	if a.Err != "" {
-		return Result{}, a.Worker, fmt.Errorf("worker %s: %s", a.Worker, a.Err)
+		return Result{}, a.Worker, fmt.Errorf("worker %s: %s", a.Worker, console.Clean([]byte(a.Err), maxWords))
 	}
 	r, err := decodeResult(a.Body)
+	if err == nil {
+		err = check(&r)
+	}
 	if err != nil {
-		return Result{}, a.Worker, fmt.Errorf("worker %s: %w", a.Worker, err)
+		return Result{}, a.Worker, &nonsenseError{a.Worker, err}
 	}
 	return r, a.Worker, nil
 }
@@ -121,6 +140,7 @@ func (l *Lab) report(text []byte) {
 
 func (l *Lab) tell(w Word) {
 	if l.Progress != nil {
+		w.Text, w.Tail = console.Clean([]byte(w.Text), maxWords), console.Clean([]byte(w.Tail), maxWords)
 		l.Progress(w)
 	}
 }
@@ -134,11 +154,11 @@ type bench struct {
 	worker string
 }
 
-func (b *bench) do(ctx context.Context, o Order) (Result, error) {
+func (b *bench) do(ctx context.Context, o Order, check func(*Result) error) (Result, error) {
 	o.Kernel = b.kernel
-	r, worker, err := b.lab.do(ctx, b.worker, o)
+	r, worker, err := b.lab.do(ctx, b.worker, o, check)
 	if errors.Is(err, queue.ErrNoWorker) {
-		r, worker, err = b.lab.do(ctx, "", o)
+		r, worker, err = b.lab.do(ctx, "", o, check)
 	}
 	if worker != "" {
 		b.worker = worker
@@ -147,55 +167,28 @@ func (b *bench) do(ctx context.Context, o Order) (Result, error) {
 }
 
 func (b *bench) Run(ctx context.Context, p runner.Program) (kernel.Run, error) {
-	r, err := b.do(ctx, Order{Kind: kindRun, Programs: pack(p)})
-	if err != nil {
-		return kernel.Run{}, err
-	}
-	return r.Run, checkRun(r.Run, p)
+	r, err := b.do(ctx, Order{Kind: kindRun, Programs: pack(p)}, func(r *Result) error { return checkRun(&r.Run, p) })
+	return r.Run, err
 }
 
 func (b *bench) RunTogether(ctx context.Context, ps []runner.Program) (map[string]kernel.Run, error) {
-	r, err := b.do(ctx, Order{Kind: kindTogether, Programs: pack(ps...)})
-	if err != nil {
-		return nil, err
-	}
-	for name, run := range r.Runs {
-		i := slices.IndexFunc(ps, func(p runner.Program) bool { return p.Name == name })
-		if i < 0 {
-			return nil, fmt.Errorf("worker %s: a run of %.100q, which nobody asked for", b.worker, name)
+	r, err := b.do(ctx, Order{Kind: kindTogether, Programs: pack(ps...)}, func(r *Result) error {
+		for name, run := range r.Runs {
+			i := slices.IndexFunc(ps, func(p runner.Program) bool { return p.Name == name })
+			if i < 0 {
+				return fmt.Errorf("a run of %.100q, which nobody asked for", name)
+			}
+			if err := checkRun(&run, ps[i]); err != nil {
+				return err
+			}
+			r.Runs[name] = run
 		}
-		if err := checkRun(run, ps[i]); err != nil {
-			return nil, err
-		}
-	}
-	return r.Runs, nil
+		return nil
+	})
+	return r.Runs, err
 }
 
 func (b *bench) PlanOut(p runner.Program) (kernel.Run, bool) { return runner.PlanOut(b.guest, p) }
 
 // Close does nothing: the worker takes a kernel down that it does not need.
 func (b *bench) Close() {}
-
-// checkBuild refuses what no build gives. What a worker says is not more true
-// for that, but it does not make nonsense of the record.
-func checkBuild(b kernel.Build) error {
-	switch {
-	case b.Status == kernel.BuildOK && b.Kernel.Digest == "":
-		return errors.New("a worker built a kernel without a digest")
-	case !slices.Contains([]kernel.BuildStatus{kernel.BuildOK, kernel.BuildFailed, kernel.BuildRefused}, b.Status):
-		return fmt.Errorf("a worker's build ended as %.100q, which is no end of a build", b.Status)
-	}
-	return nil
-}
-
-func checkRun(r kernel.Run, p runner.Program) error {
-	switch {
-	case r.Test != p.Name:
-		return fmt.Errorf("a worker answers a run of %s with one of %.100q", p.Name, r.Test)
-	case !r.Outcome.Counts() && r.Outcome != kernel.Skip && r.Outcome != kernel.Infra:
-		return fmt.Errorf("a worker's run of %s ended as %.100q, which is no outcome", p.Name, r.Outcome)
-	case r.Iterations > max(p.Iterations, 1):
-		return fmt.Errorf("a worker's run of %s has %d iterations, and %d were asked for", p.Name, r.Iterations, p.Iterations)
-	}
-	return nil
-}
