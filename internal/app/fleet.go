@@ -198,8 +198,12 @@ type buildFunc = func(ctx context.Context, c kernel.Commit) (kernel.Build, error
 func (f *fleet) kept(cache *imagecache.Cache, build buildFunc) buildFunc {
 	return func(ctx context.Context, c kernel.Commit) (kernel.Build, error) {
 		b, err := build(ctx, c)
-		if err != nil || b.Kernel.Key == "" {
+		if err != nil {
 			return b, err
+		}
+		if b.Kernel.Key == "" && b.Status != kernel.BuildOK {
+			b.Kernel, b.Log = kernel.Kernel{}, "" // paths of another machine
+			return b, nil
 		}
 		if !imagecache.IsKey(b.Kernel.Key) {
 			return b, errors.New("a worker's build has no key of a build")

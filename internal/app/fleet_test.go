@@ -1,9 +1,13 @@
 package app
 
 import (
+	"context"
 	"slices"
+	"strings"
 	"testing"
 
+	"github.com/kernel-bisect/kbisect/internal/imagecache"
+	"github.com/kernel-bisect/kbisect/internal/kernel"
 	"github.com/kernel-bisect/kbisect/internal/queue"
 )
 
@@ -32,5 +36,37 @@ func TestBiggest(t *testing.T) {
 	}
 	if needs, _ := biggest(workers, []string{"guest:3"}); needs != nil {
 		t.Errorf("%q", needs)
+	}
+}
+
+// A worker's build counts only as what came here: else a file that it names would
+// be booted.
+func TestKeptBuilds(t *testing.T) {
+	cache, err := imagecache.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := kernel.Kernel{Digest: strings.Repeat("d", 64), Image: "/etc/passwd", Config: "/etc/passwd"}
+	for _, c := range []struct {
+		name, key string
+		status    kernel.BuildStatus
+		want      string
+	}{
+		{"no key", "", kernel.BuildOK, "no key"},
+		{"a path as key", "../../etc", kernel.BuildOK, "no key"},
+		{"not here", strings.Repeat("a", 64), kernel.BuildOK, "did not come here"},
+		{"failed, not here", strings.Repeat("a", 64), kernel.BuildFailed, "did not come here"},
+		{"refused", "", kernel.BuildRefused, ""},
+	} {
+		k := elsewhere
+		k.Key = c.key
+		f := &fleet{leave: func(_ context.Context, b kernel.Build) kernel.Build { return b }}
+		build := f.kept(cache, func(context.Context, kernel.Commit) (kernel.Build, error) {
+			return kernel.Build{Status: c.status, Log: "/etc/passwd", Kernel: k}, nil
+		})
+		b, err := build(t.Context(), kernel.Commit{})
+		if c.want == "" && (err != nil || b.Kernel.Image != "" || b.Log != "" || b.Status != c.status) || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %+v, %v", c.name, b, err)
+		}
 	}
 }
