@@ -1,17 +1,26 @@
 package app
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
 	"golang.org/x/sys/unix"
+
+	"github.com/kernel-bisect/kbisect/internal/dispatch"
+	"github.com/kernel-bisect/kbisect/internal/kernel"
+	"github.com/kernel-bisect/kbisect/internal/queue"
 )
 
 // undisturbed are the answers of threeJobs on a service that nothing happens to.
@@ -108,6 +117,7 @@ func fill(t *testing.T, dir string) (free func()) {
 // Jobs wait while the disk is full, which is one line of the log, and come to
 // the answer that they come to otherwise.
 func TestServeDiskFull(t *testing.T) {
+	t.Parallel()
 	disk := mounted(t, "tmpfs", "tmpfs", "size=32m")
 	want := undisturbed(t)
 	s, _ := newServed(t, 30, 24, "3ms")
@@ -116,7 +126,7 @@ func TestServeDiskFull(t *testing.T) {
 	s.threeJobs()
 	free := fill(t, disk)
 	s.readyz(http.StatusServiceUnavailable, "disk full")
-	time.Sleep(3 * time.Second) // they try again
+	time.Sleep(1200 * time.Millisecond) // they try again
 	if status, body := s.get("/jobs"); status != http.StatusOK || !strings.Contains(body, "bisect") {
 		t.Errorf("the pages of a full disk: %d\n%s", status, body)
 	}
@@ -143,6 +153,7 @@ func TestServeDiskFull(t *testing.T) {
 
 // A data directory in which nothing may be written is one line at the start.
 func TestServeReadOnlyAtStart(t *testing.T) {
+	t.Parallel()
 	disk := mounted(t, "tmpfs", "tmpfs", "size=32m")
 	s, _ := newServed(t, 3, 2, "1ms")
 	s.home = filepath.Join(disk, "home")
@@ -172,6 +183,7 @@ func TestServeReadOnlyAtStart(t *testing.T) {
 // harms none: started on a sound one they come to the answer that they come to
 // otherwise.
 func TestServeTurnsReadOnly(t *testing.T) {
+	t.Parallel()
 	image := filepath.Join(t.TempDir(), "disk")
 	tool := func(args ...string) {
 		t.Helper()
@@ -195,7 +207,7 @@ func TestServeTurnsReadOnly(t *testing.T) {
 	time.Sleep(500 * time.Millisecond)
 	tool("mount", "-o", "remount,abort", disk)
 	s.readyz(http.StatusServiceUnavailable, "jobs wait")
-	time.Sleep(2 * time.Second)
+	time.Sleep(1200 * time.Millisecond) // they try again
 	if status, body := s.get("/jobs"); status != http.StatusOK || !strings.Contains(body, "bisect") {
 		t.Errorf("the pages of a disk with errors: %d\n%s", status, body)
 	}
@@ -216,4 +228,132 @@ func TestServeTurnsReadOnly(t *testing.T) {
 	if diff := cmp.Diff(want, answers(t, jobs, runs)); diff != "" {
 		t.Errorf("after a disk that turned read-only:\n%s\n%s", diff, s.log)
 	}
+}
+
+// A worker that lies harms no job: what it makes up is refused, it gets no more
+// tasks, and another does them.
+func TestLyingWorker(t *testing.T) {
+	t.Parallel()
+	want := undisturbed(t)
+	s, _ := newServed(t, 30, 24, "10ms")
+	workers := withWorkers(t, s, 2)
+	s.start()
+	workers[1].start()
+	tasks := queueURL(t, workers[0])
+	digest, err := guestDigest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	announce := queue.Announce{Slots: 1, Labels: []string{archLabel + "x86_64", guestLabel + digest, accelLabel + "simulated", qemuLabel + "none"}}
+	raw, err := nats.Connect(tasks, nats.UserInfo("far0", "secret of far0"), nats.CustomInboxPrefix("_INBOX_far0"), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	s.threeJobs()
+	for _, c := range []struct {
+		name string
+		lie  func(task queue.Task, r *dispatch.Result)
+	}{
+		{"no outcome", func(_ queue.Task, r *dispatch.Result) { r.Run.Outcome = "great" }},
+		{"another test", func(_ queue.Task, r *dispatch.Result) { r.Run.Test = "cow/other\x1b[31m" }},
+		{"oversized log", func(_ queue.Task, r *dispatch.Result) {
+			r.Run.Console = strings.Repeat("all is well \x1b]0;title\a\x00\xff\n", 100_000)
+		}},
+		{"another's tasks", func(task queue.Task, _ *dispatch.Result) {
+			for _, other := range []struct{ attempt, seq int }{{task.Attempt + 1, task.Seq}, {task.Attempt - 1, task.Seq}, {task.Attempt, task.Seq + 1}, {task.Attempt, task.Seq - 1}} {
+				m := nats.NewMsg("answer.far0")
+				m.Header.Set("Kbisect", fmt.Sprintf(`{"v":1,"job":%q,"attempt":%d,"seq":%d}`, task.Job, other.attempt, other.seq))
+				m.Data = []byte(`{"run":{"test":"cow/fork-basic/base","outcome":"fail"}}`)
+				if reply, err := raw.RequestMsg(m, 5*time.Second); err != nil || string(reply.Data) != "drop" {
+					t.Errorf("an answer for %v: %v", other, err)
+				}
+			}
+			m := nats.NewMsg("answer.far1") // under another's name
+			m.Header.Set("Kbisect", fmt.Sprintf(`{"v":1,"job":%q,"attempt":%d,"seq":%d}`, task.Job, task.Attempt, task.Seq))
+			_ = raw.PublishMsg(m)
+		}},
+	} {
+		conn, err := queue.Connect(t.Context(), queue.WorkerOptions{Name: "far0", Announce: announce, URL: tasks, Secret: "secret of far0"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		lied := make(chan struct{})
+		var once sync.Once
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		served := make(chan struct{})
+		go func() {
+			defer close(served)
+			_ = conn.Serve(ctx, func(ctx context.Context, task queue.Task) ([]byte, error) {
+				r, err := simulatedAnswer(ctx, s.bad, task.Body)
+				if r.Run.Test != "" {
+					once.Do(func() {
+						c.lie(task, &r)
+						close(lied)
+					})
+				}
+				if err != nil {
+					return nil, err
+				}
+				return json.Marshal(r)
+			})
+		}()
+		select {
+		case <-lied:
+		case <-ctx.Done():
+			t.Errorf("%s: it had no run to lie about", c.name)
+		}
+		time.Sleep(50 * time.Millisecond) // its answer arrives
+		cancel()
+		<-served
+	}
+	workers[0].start() // what was for it alone would wait
+	s.settle()
+	for _, w := range workers {
+		w.stop()
+	}
+	s.stop()
+	jobs, runs := s.jobs()
+	if diff := cmp.Diff(want, answers(t, jobs, runs)); diff != "" {
+		t.Errorf("after lies:\n%s\n%s", diff, s.log)
+	}
+	log := s.log.String()
+	for words, most := range map[string]int{"which is no outcome": 1, "is answered with one of": 1, "answer dropped": 10} {
+		if lines := said(log, words); len(lines) == 0 || len(lines) > most {
+			t.Errorf("%d lines with %q:\n%s", len(lines), words, log)
+		}
+	}
+	if strings.Contains(log, "\x1b") || strings.Contains(log, "all is well") {
+		t.Errorf("what a worker says is in the log:\n%s", log)
+	}
+}
+
+// queueURL is where a worker has its tasks from.
+func queueURL(t *testing.T, w *far) string {
+	t.Helper()
+	text, err := os.ReadFile(w.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(text), "queue: ")
+	url, _, _ := strings.Cut(after, "\n")
+	return url
+}
+
+// simulatedAnswer is what an honest worker makes of a task.
+func simulatedAnswer(ctx context.Context, bad string, body []byte) (r dispatch.Result, err error) {
+	var o dispatch.Order
+	if err := json.Unmarshal(body, &o); err != nil {
+		return r, err
+	}
+	switch o.Kind {
+	case "build", "clean":
+		r.Build = kernel.Build{Status: kernel.BuildOK, Kernel: kernel.Kernel{Digest: o.Commit.SHA, Release: "6.1.0-simulated"}}
+	case "boot":
+		r.Boot = kernel.Boot{Status: kernel.BootOK, Release: o.Kernel.Release}
+	case "run":
+		b := &simulatedBench{o.Kernel.Digest, func(sha string) bool { return strings.Contains(bad, sha) }, time.Millisecond}
+		r.Run, err = b.Run(ctx, o.Programs[0].Program)
+	}
+	return r, err
 }
