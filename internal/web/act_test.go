@@ -205,3 +205,16 @@ func FuzzRevisions(f *testing.F) {
 		}
 	})
 }
+
+// A job that ended before it started, by a clock that was set back, took nothing.
+func TestClockSetBack(t *testing.T) {
+	f := newFake(t)
+	for i := range f.jobsKept {
+		if f.jobsKept[i].ID == "check-17" {
+			f.jobsKept[i].Ended = f.jobsKept[i].Started.AddDate(-1, 0, 0)
+		}
+	}
+	if body := get(New(options(f)), "/jobs/check-17").Body.String(); strings.Count(body, "<dt>Took</dt>") != 1 { // its report's
+		t.Errorf("the page of a job that took less than nothing:\n%s", body)
+	}
+}

@@ -112,7 +112,7 @@ func (s *server) jobData(r *http.Request, withBody bool) (*jobData, error) {
 		if j.Active() || end.IsZero() {
 			end = s.Now()
 		}
-		d.Took = end.Sub(j.Started)
+		d.Took = max(end.Sub(j.Started), 0) // the clock may have been set back
 	}
 	if withBody && result != nil {
 		if d.rendered, err = s.body(j, result); err != nil {
