@@ -23,22 +23,33 @@ import (
 	"github.com/kernel-bisect/kbisect/internal/queue"
 )
 
+var (
+	undisturbedOnce sync.Once
+	calmAnswers     map[string]string
+)
+
 // undisturbed are the answers of threeJobs on a service that nothing happens to.
 func undisturbed(t *testing.T) map[string]string {
 	t.Helper()
-	calm, _ := newServed(t, 30, 24, "1ms")
-	calm.start()
-	calm.threeJobs()
-	calm.settle()
-	calm.stop()
-	jobs, runs := calm.jobs()
-	return answers(t, jobs, runs)
+	undisturbedOnce.Do(func() {
+		calm, _ := newServed(t, 30, 24, "1ms")
+		calm.start()
+		calm.threeJobs()
+		calm.settle()
+		calm.stop()
+		jobs, runs := calm.jobs()
+		calmAnswers = answers(t, jobs, runs)
+	})
+	if calmAnswers == nil {
+		t.Fatal("the undisturbed service has failed, in another test")
+	}
+	return calmAnswers
 }
 
 // settle waits until no job is queued or under way.
 func (s *served) settle() {
 	for s.active() > 0 {
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(100 * time.Millisecond)
 	}
 }
 
@@ -58,7 +69,7 @@ func said(log string, words ...string) (lines []string) {
 // readyz waits until the service says something about itself.
 func (s *served) readyz(status int, words string) {
 	s.t.Helper()
-	for until := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+	for until := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
 		got, body := s.get("/readyz")
 		if got == status && strings.Contains(body, words) {
 			if strings.Count(body, "\n") != 1 {

@@ -377,15 +377,8 @@ func (s *served) threeJobs() {
 // A service that is killed at any moment, over and over, ends every job with the
 // answer of one that is left alone, with no run lost and none made twice.
 func TestServeSurvivesKill(t *testing.T) {
-	calm, _ := newServed(t, 30, 24, "1ms")
-	calm.start()
-	calm.threeJobs()
-	for calm.active() > 0 {
-		time.Sleep(20 * time.Millisecond)
-	}
-	calm.stop()
-	jobs, runs := calm.jobs()
-	want := answers(t, jobs, runs)
+	t.Parallel() // it is processes that wait
+	want := undisturbed(t)
 
 	kills, slow := 8, "3ms"
 	if os.Getenv("KBISECT_NOISE") != "" {
@@ -399,11 +392,9 @@ func TestServeSurvivesKill(t *testing.T) {
 		s.kill()
 		s.start()
 	}
-	for s.active() > 0 {
-		time.Sleep(20 * time.Millisecond)
-	}
+	s.settle()
 	s.stop()
-	jobs, runs = s.jobs()
+	jobs, runs := s.jobs()
 	if diff := cmp.Diff(want, answers(t, jobs, runs)); diff != "" {
 		t.Errorf("after %d kills:\n%s", kills, diff)
 	}
@@ -452,6 +443,7 @@ func answers(t *testing.T, jobs []store.Job, recorded map[string]int) map[string
 
 // What a user does first: look, ask for a series, follow it, read its page.
 func TestServePages(t *testing.T) {
+	t.Parallel() // it is processes that wait
 	s, _ := newServed(t, 12, 7, "1ms")
 	s.cliJob(t.TempDir())
 	s.start()
@@ -489,9 +481,7 @@ func TestServePages(t *testing.T) {
 	}
 	form := url.Values{"kind": {"series"}, "repo": {"linux"}, "range": {"main~8..main"}, "tests": {"cow/fork-basic/base"}}
 	id := s.submit(form)
-	for s.active() > 0 {
-		time.Sleep(20 * time.Millisecond)
-	}
+	s.settle()
 	_, page := s.get("/jobs/" + id)
 	for _, want := range []string{"mm: change 7", "cow/fork-basic/base", "done"} {
 		if !strings.Contains(page, want) {
@@ -522,6 +512,7 @@ func TestServePages(t *testing.T) {
 // The same question asked twice while it is open is one job; it can be cancelled,
 // and asked again.
 func TestServeCancelAndRetry(t *testing.T) {
+	t.Parallel() // it is processes that wait
 	s, _ := newServed(t, 30, 24, "30ms")
 	s.start()
 	defer s.stop()
@@ -542,9 +533,7 @@ func TestServeCancelAndRetry(t *testing.T) {
 	if status, _, body := s.post("/jobs/"+id+"/retry", nil); status != http.StatusSeeOther {
 		t.Fatalf("retry: %d\n%s", status, body)
 	}
-	for s.active() > 0 {
-		time.Sleep(20 * time.Millisecond)
-	}
+	s.settle()
 	if _, page := s.get("/jobs/" + id); !strings.Contains(page, "mm: change 24") {
 		t.Errorf("after retry:\n%s", page)
 	}
@@ -552,6 +541,7 @@ func TestServeCancelAndRetry(t *testing.T) {
 
 // Somebody who waits does not wait for a nightly to end: it gives way.
 func TestWaitingBeforeNightly(t *testing.T) {
+	t.Parallel() // it is processes that wait
 	s, repo := newServed(t, 30, 24, "10ms")
 	token, entry := mint(t, "ci")
 	file := filepath.Join(t.TempDir(), "serve.yaml")

@@ -92,15 +92,8 @@ func (w *far) stop() {
 // Killing the orchestrator, a worker, or both at any moment changes no answer,
 // loses no run and makes none twice.
 func TestWorkersSurviveKill(t *testing.T) {
-	calm, _ := newServed(t, 30, 24, "1ms")
-	calm.start()
-	calm.threeJobs()
-	for calm.active() > 0 {
-		time.Sleep(20 * time.Millisecond)
-	}
-	calm.stop()
-	jobs, runs := calm.jobs()
-	want := answers(t, jobs, runs)
+	t.Parallel() // it is processes that wait
+	want := undisturbed(t)
 
 	kills, slow := 6, "4ms"
 	if os.Getenv("KBISECT_NOISE") != "" {
@@ -130,14 +123,12 @@ func TestWorkersSurviveKill(t *testing.T) {
 			w.start()
 		}
 	}
-	for s.active() > 0 {
-		time.Sleep(20 * time.Millisecond)
-	}
+	s.settle()
 	for _, w := range workers {
 		w.stop()
 	}
 	s.stop()
-	jobs, runs = s.jobs()
+	jobs, runs := s.jobs()
 	if diff := cmp.Diff(want, answers(t, jobs, runs)); diff != "" {
 		t.Errorf("after kills %v:\n%s\n%s", said, diff, s.log)
 	}
