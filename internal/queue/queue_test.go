@@ -583,3 +583,19 @@ func TestDistrust(t *testing.T) {
 		t.Error(r)
 	}
 }
+
+// A bell that rings while a heartbeat's reply is on its way is not forgotten:
+// the reply knows less.
+func TestBellDuringHeartbeat(t *testing.T) {
+	s := start(t, Options{AckWait: time.Hour})
+	w := connect(t, s, "w1", 1)
+	c := do(t.Context(), s, task("j", 0))
+	eventually(t, "the bell rang", func() bool { w.mu.Lock(); defer w.mu.Unlock(); return w.rung == 1 })
+	w.mu.Lock()
+	w.pull, w.classes = nil, 0 // as an older reply says
+	w.mu.Unlock()
+	serve(t, w, echo)
+	if r := get(t, c, "answer"); r.err != nil {
+		t.Errorf("%+v", r)
+	}
+}

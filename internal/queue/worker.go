@@ -64,6 +64,7 @@ type Worker struct {
 	running map[string]*running // key -> delivery it has
 	pull    []string            // stream.consumer, the most urgent first
 	classes int                 // that the list is of
+	rung    int                 // classes that the last bell told of: with others, ask before pulling
 }
 
 type running struct {
@@ -155,8 +156,8 @@ func (w *Worker) hello(ctx context.Context) error {
 	if _, err := w.nc.Subscribe(bellSubject, func(m *nats.Msg) {
 		n, err := strconv.Atoi(string(m.Data))
 		w.mu.Lock()
-		if err == nil && n != w.classes {
-			w.classes = -1 // ask before pulling
+		if err == nil {
+			w.rung = n
 		}
 		w.mu.Unlock()
 		w.ringOwn()
@@ -191,7 +192,7 @@ func (w *Worker) hello(ctx context.Context) error {
 func (w *Worker) forget() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.classes = -1
+	w.classes, w.rung = -1, 0
 }
 
 func (w *Worker) ringOwn() {
@@ -319,7 +320,8 @@ func (w *Worker) next(ctx context.Context) *nats.Msg {
 // scan asks the consumers for a task, the most urgent first.
 func (w *Worker) scan(ctx context.Context) *nats.Msg {
 	w.mu.Lock()
-	stale := w.classes < 0
+	// Not a flag: a reply that was on its way when the bell rang would clear it.
+	stale := w.classes < 0 || w.rung > w.classes
 	w.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
