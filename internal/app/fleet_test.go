@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	"github.com/kernel-bisect/kbisect/internal/imagecache"
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 	"github.com/kernel-bisect/kbisect/internal/queue"
+	"github.com/kernel-bisect/kbisect/internal/store"
 )
 
 // A job's runs come from equal workers, the kind of which there is most.
@@ -68,5 +70,19 @@ func TestKeptBuilds(t *testing.T) {
 		if c.want == "" && (err != nil || b.Kernel.Image != "" || b.Log != "" || b.Status != c.status) || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s: %+v, %v", c.name, b, err)
 		}
+	}
+}
+
+// A service that is stopped before it has begun is no failure.
+func TestStoppedBeforeItBegan(t *testing.T) {
+	st, err := store.Open(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = st.Close() }()
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	if err := (&service{ws: &workspace{store: st}}).run(ctx); !errors.Is(err, context.Canceled) {
+		t.Error(err)
 	}
 }

@@ -84,6 +84,9 @@ var (
 // queue: they keep their runs.
 func (s *service) run(ctx context.Context) error {
 	n, err := s.ws.store.Requeue(ctx)
+	if ctx.Err() != nil { // stopped before it began, whatever the record says of that
+		return ctx.Err()
+	}
 	if err != nil {
 		return err
 	}
