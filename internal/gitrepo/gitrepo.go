@@ -21,6 +21,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 
@@ -163,13 +164,19 @@ func mirrorOf(ctx context.Context, dataDir, of string) (*Repo, error) {
 // ID names the repository in paths: equal for equal repositories.
 func (r *Repo) ID() string { return r.id }
 
+var objectID = regexp.MustCompile(`^[0-9a-f]{40}$`)
+
 // Resolve finds the commit that rev names in the user's repository. An unknown
 // rev is a *UserError.
 func (r *Repo) Resolve(ctx context.Context, rev string) (kernel.Commit, error) {
 	if rev == "" || rev[0] == '-' || rev[0] == '^' { // an option, a negation
 		return kernel.Commit{}, userErrorf("%s: no such revision: %q", r.source, rev)
 	}
-	sha, err := r.git(ctx, r.source, "rev-parse", "--verify", "--quiet", "--end-of-options", rev+"^{commit}")
+	where := r.source
+	if objectID.MatchString(rev) { // the mirror has also what was fetched
+		where = r.mirror
+	}
+	sha, err := r.git(ctx, where, "rev-parse", "--verify", "--quiet", "--end-of-options", rev+"^{commit}")
 	if err != nil {
 		if ctx.Err() != nil {
 			return kernel.Commit{}, ctx.Err()
