@@ -16,6 +16,7 @@ type export struct {
 	kernels                             []tested
 	firstBad                            map[string]string // test -> sha, of a series
 	bisect                              *kernel.BisectResult
+	commits                             string // what the URLs of commits begin with, "" for no links
 }
 
 // tested is one kernel with what was found out about it.

@@ -25,12 +25,31 @@ const (
 // the end of its log, and the command that repeats it. Nothing in it mentions a
 // user, refers to an issue or is markup, unless it was written here.
 func Markdown(w io.Writer, v any) error {
-	e, err := newExport(v)
+	text, err := MarkdownPart(v, MarkdownOptions{})
 	if err != nil {
 		return err
 	}
+	_, err = io.WriteString(w, MarkdownCut(text))
+	return err
+}
+
+// MarkdownOptions fit a report into a text around it.
+type MarkdownOptions struct {
+	Headless bool   // without the verdict, which the text around has
+	Commits  string // what the URLs of commits begin with; "" for no links
+}
+
+// MarkdownPart is Markdown's report in one that is made of several: it is not cut.
+func MarkdownPart(v any, o MarkdownOptions) (string, error) {
+	e, err := newExport(v)
+	if err != nil {
+		return "", err
+	}
+	e.commits = o.Commits
 	var b strings.Builder
-	fmt.Fprintf(&b, "**%s**\n", mdText(e.verdict))
+	if !o.Headless {
+		fmt.Fprintf(&b, "**%s**\n", mdText(e.verdict))
+	}
 	e.mdTable(&b)
 	e.mdFirst(&b)
 	if e.command != "" {
@@ -43,8 +62,22 @@ func Markdown(w io.Writer, v any) error {
 		}
 	}
 	b.WriteString("\n" + strings.Join(facts, ", ") + "\n")
-	_, err = io.WriteString(w, mdCut(b.String(), maxMarkdown))
-	return err
+	return b.String(), nil
+}
+
+// MarkdownText is a stranger's text within Markdown: text and nothing else.
+func MarkdownText(s string) string { return mdText(s) }
+
+// MarkdownCut shortens Markdown to what GitHub takes, with everything closed.
+func MarkdownCut(s string) string { return mdCut(s, maxMarkdown) }
+
+// mdCommit is a kernel in a table, with a link to its commit.
+func (e *export) mdCommit(k *tested) string {
+	name := mdCode(k.name)
+	if e.commits != "" && isObjectID(k.sha) {
+		name = "[" + name + "](" + e.commits + k.sha + ")"
+	}
+	return name
 }
 
 // mdTable has a row per kernel, or per test where there is one kernel.
@@ -67,7 +100,7 @@ func (e *export) mdTable(b *strings.Builder) {
 			n++
 			num = itoa(n)
 		}
-		name := mdCode(k.name) + " " + mdText(cut(plain(k.subject), 72))
+		name := e.mdCommit(k) + " " + mdText(cut(plain(k.subject), 72))
 		switch {
 		case e.bisect != nil:
 			t := &k.tests[0]
@@ -80,9 +113,9 @@ func (e *export) mdTable(b *strings.Builder) {
 		default:
 			build := ""
 			if k.build != nil {
-				build = buildWord(k.build)
+				build = mdSigned(buildWord(k.build))
 			}
-			rows = append(rows, []string{num, name, mdText(build), mdText(bootWord(&k.boot)), k.mdTests()})
+			rows = append(rows, []string{num, name, build, mdSigned(bootWord(&k.boot)), e.mdTests(k)})
 		}
 	}
 	if len(rows) == 0 {
@@ -99,62 +132,129 @@ func (e *export) mdTable(b *strings.Builder) {
 
 func mdVerdict(t *kernel.TestResult) string { return mdText(sign(t.Verdict) + " " + word(t.Verdict)) }
 
-// mdTests are the tests of a kernel in a cell: how many of each verdict, and
-// which are bad.
-func (k *tested) mdTests() string {
+// mdSigned marks what failed.
+func mdSigned(word string) string {
+	if word == "failed" {
+		return "❌ failed"
+	}
+	return mdText(word)
+}
+
+// mdTests are the tests of a kernel in a cell: how many of each verdict, and which
+// are bad. What a series breaks is named where it does; the commits behind it say
+// since when.
+func (e *export) mdTests(k *tested) string {
 	by := map[kernel.Verdict][]string{}
-	for _, t := range k.tests {
+	var here, others []string
+	since := ""
+	for i := range k.tests {
+		t := &k.tests[i]
 		by[t.Verdict] = append(by[t.Verdict], t.Name)
+		switch {
+		case t.Verdict != kernel.Bad:
+		case k.sha != "" && e.firstBad[t.Name] == k.sha && !k.base:
+			here = append(here, t.Name)
+		case t.Change == kernel.NotIntroduced && e.firstBad[t.Name] == t.Since && t.Since != "":
+			since = t.Since
+		default:
+			others = append(others, t.Name)
+		}
 	}
 	s := mdText(tally(by))
-	for i, name := range by[kernel.Bad] {
-		if i == 3 {
-			return s + fmt.Sprintf(" and %d more", len(by[kernel.Bad])-i)
-		}
-		sep := ", "
-		if i == 0 {
-			sep = ": "
-		}
-		s += sep + mdCode(name)
+	switch {
+	case len(here) > 0:
+		return "❌ " + s + ", **since here**: " + mdNames(here)
+	case len(others) > 0:
+		s += ": " + mdNames(others)
+	}
+	if since != "" {
+		s += ", since " + e.number(since)
 	}
 	return s
 }
 
-// mdFirst tells of the first kernel that fails: in a sentence, with its log.
+// mdNames are the first of some names.
+func mdNames(names []string) string {
+	const most = 3
+	var codes []string
+	for _, n := range names[:min(len(names), most)] {
+		codes = append(codes, mdCode(n))
+	}
+	s := strings.Join(codes, ", ")
+	if more := len(names) - most; more > 0 {
+		s += fmt.Sprintf(" and %d more", more)
+	}
+	return s
+}
+
+// number is what a commit of a series is called: its place.
+func (e *export) number(sha string) string {
+	n := 0
+	for i := range e.kernels {
+		if !e.kernels[i].base {
+			n++
+		}
+		if e.kernels[i].sha == sha {
+			return "commit " + itoa(n)
+		}
+	}
+	return mdCode(kernel.Abbrev(sha))
+}
+
+// mdFirst tells of the first kernel that does not come up, and of the first that
+// fails a test: in a sentence each, with their logs.
 func (e *export) mdFirst(b *strings.Builder) {
+	told := false // of one that does not come up
 	for i := range e.kernels {
 		k := &e.kernels[i]
+		if k.base {
+			continue // nobody's fault here
+		}
 		name := mdCode(k.name)
 		if k.subject != "" {
 			name += " (" + mdText(cut(plain(k.subject), 72)) + ")"
 		}
+		up := true
 		switch {
-		case k.base:
-			continue // nobody's fault here
 		case k.build != nil && k.build.Status == kernel.BuildFailed && e.bisect == nil:
-			b.WriteString("\nThe first failure: " + name + " does not build.\n")
-			mdDetails(b, "what the compiler says", k.build.Error)
-			return
+			if up = false; !told {
+				b.WriteString("\nThe first failure: " + name + " does not build.\n")
+				mdDetails(b, "what the compiler says", k.build.Error)
+			}
 		case k.boot.Status == kernel.BootFailed:
-			b.WriteString("\nThe first failure: " + name + " does not boot: " + mdText(failureOr(k.boot.Signature, k.boot.Reason)) + ".\n")
-			mdDetails(b, "console", k.boot.Console)
-			return
+			if up = false; !told {
+				b.WriteString("\nThe first failure: " + name + " does not boot: " + mdText(failureOr(k.boot.Signature, k.boot.Reason)) + ".\n")
+				mdDetails(b, "console", k.boot.Console)
+			}
 		}
-		for j := range k.tests {
-			t := &k.tests[j]
-			older := e.kind == "series" && e.firstBad[t.Name] != k.sha && t.Change != kernel.Introduced
-			if t.Verdict != kernel.Bad || older || e.bisect != nil && e.bisect.Culprit != nil && e.bisect.Culprit.SHA != k.sha {
-				continue
-			}
-			fmt.Fprintf(b, "\nThe first failure: %s fails %s, %s: %s.\n", name, mdCode(t.Name), mdText(fails(t.Fails, t.Runs)), mdText(failureOr(t.Signature, t.Reason)))
-			const frames = 5 // what others take as the fingerprint of a crash
-			if fs := t.Signature.Frames; len(fs) > 0 {
-				b.WriteString("\n" + mdFence(strings.Join(someFrames(fs, frames), "\n")))
-			}
-			mdDetails(b, "end of the log", evidence(t))
+		told = told || !up
+		if up && e.mdFirstBad(b, k, name, told) {
 			return
 		}
 	}
+}
+
+// mdFirstBad tells of the first test that a kernel fails, if it is the kernel's.
+func (e *export) mdFirstBad(b *strings.Builder, k *tested, name string, another bool) bool {
+	for j := range k.tests {
+		t := &k.tests[j]
+		older := e.kind == "series" && e.firstBad[t.Name] != k.sha && t.Change != kernel.Introduced
+		if t.Verdict != kernel.Bad || older || e.bisect != nil && e.bisect.Culprit != nil && e.bisect.Culprit.SHA != k.sha {
+			continue
+		}
+		what := "The first failure"
+		if another {
+			what = "The first failure of a test"
+		}
+		fmt.Fprintf(b, "\n%s: %s fails %s, %s: %s.\n", what, name, mdCode(t.Name), mdText(fails(t.Fails, t.Runs)), mdText(failureOr(t.Signature, t.Reason)))
+		const frames = 5 // what others take as the fingerprint of a crash
+		if fs := t.Signature.Frames; len(fs) > 0 {
+			b.WriteString("\n" + mdFence(strings.Join(someFrames(fs, frames), "\n")))
+		}
+		mdDetails(b, "end of the log", evidence(t))
+		return true
+	}
+	return false
 }
 
 func failureOr(s kernel.Signature, reason string) string {
