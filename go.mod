@@ -101,3 +101,5 @@ require (
 	modernc.org/mathutil v1.7.1 // indirect
 	modernc.org/memory v1.12.1 // indirect
 )
+
+require github.com/bluekeyes/go-gitdiff v0.9.0

@@ -23,7 +23,7 @@ var rows = [][]string{
 	{"internal/kernel", "internal/agentproto", "internal/leash"},                                                                                          // vocabulary; how processes start
 	{"internal/history", "internal/console", "internal/ktap", "internal/kconfig", "internal/bzimage", "internal/settings", "internal/config", "kconfigs"}, // pure parsers and data
 	{"internal/verdict", "internal/report", "internal/bisect"},                                                                                            // pure decisions
-	{"internal/simulate"}, // the search in worlds of its own; what is shown at GitHub
+	{"internal/simulate", "internal/posting"},                                                                                                             // the search in worlds of its own; what is shown at GitHub
 	{"internal/gitrepo", "internal/imagecache", "internal/kbuild", "internal/qemu", "internal/guest", "internal/agent", "internal/store", "internal/queue", "internal/artifact", "internal/kmod", "vmimage"},
 	{"internal/runner", "internal/depot"},
 	{"internal/job"},
