@@ -25,7 +25,7 @@ var rows = [][]string{
 	{"internal/verdict", "internal/report", "internal/bisect"},                                                                                            // pure decisions
 	{"internal/simulate", "internal/posting"},                                                                                                             // the search in worlds of its own; what is shown at GitHub
 	{"internal/gitrepo", "internal/imagecache", "internal/kbuild", "internal/qemu", "internal/guest", "internal/agent", "internal/store", "internal/queue", "internal/artifact", "internal/kmod", "vmimage"},
-	{"internal/runner", "internal/depot"},
+	{"internal/runner", "internal/depot", "internal/outbox"},
 	{"internal/job"},
 	{"internal/dispatch"},
 	{"internal/web", "internal/api", "internal/client"},
