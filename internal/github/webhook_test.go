@@ -1,0 +1,121 @@
+package github
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha1" //nolint:gosec // to show that it is not taken
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"hash"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+)
+
+func mac(h func() hash.Hash, secret, body string) string {
+	m := hmac.New(h, []byte(secret))
+	m.Write([]byte(body))
+	return hex.EncodeToString(m.Sum(nil))
+}
+
+// What is not signed with the secret is not taken, and what is taken is kept
+// before it is answered.
+func TestWebhook(t *testing.T) {
+	const secret = "s3cret"
+	const body = `{"action":"opened","number":5,"pull_request":{"number":5},"repository":{"full_name":"a/b"}}`
+	kept := map[string]string{}
+	full := false
+	h, err := Webhook([]byte(secret), func(_ context.Context, id, event string, body []byte) error {
+		if full {
+			return errors.New("disk full")
+		}
+		kept[id] = event + " " + string(body)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	post := func(header map[string]string, body string) (int, string) {
+		t.Helper()
+		r := httptest.NewRequest(http.MethodPost, "/github/webhook", strings.NewReader(body))
+		for k, v := range map[string]string{"Content-Type": "application/json", "X-GitHub-Event": "pull_request", "X-GitHub-Delivery": "12-ab",
+			"X-Hub-Signature-256": "sha256=" + mac(sha256.New, secret, body)} {
+			r.Header.Set(k, v)
+		}
+		for k, v := range header {
+			r.Header.Set(k, v)
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if got := w.Body.String(); strings.Count(got, "\n") > 1 || strings.Contains(got, secret) {
+			t.Errorf("%q", got)
+		}
+		return w.Code, w.Body.String()
+	}
+	for _, tt := range []struct {
+		name   string
+		header map[string]string
+		body   string
+		want   int
+	}{
+		{"not signed", map[string]string{"X-Hub-Signature-256": ""}, body, 401},
+		{"signed with SHA-1", map[string]string{"X-Hub-Signature-256": "", "X-Hub-Signature": "sha1=" + mac(sha1.New, secret, body)}, body, 401},
+		{"SHA-1 where SHA-256 belongs", map[string]string{"X-Hub-Signature-256": "sha1=" + mac(sha1.New, secret, body)}, body, 401},
+		{"another secret", map[string]string{"X-Hub-Signature-256": "sha256=" + mac(sha256.New, "", body)}, body, 401},
+		{"signature of nothing", map[string]string{"X-Hub-Signature-256": "sha256="}, body, 401},
+		{"no delivery", map[string]string{"X-GitHub-Delivery": ""}, body, 400},
+		{"a delivery that is markup", map[string]string{"X-GitHub-Delivery": "<x>"}, body, 400},
+		{"no event", map[string]string{"X-GitHub-Event": ""}, body, 400},
+		{"an event of our own", map[string]string{"X-GitHub-Event": polled}, `{}`, 400},
+		{"text", map[string]string{"Content-Type": "text/plain"}, body, 401},
+		{"not JSON", nil, "{", 400},
+		{"too long", nil, strings.Repeat(" ", maxPayload+1), 413},
+		{"ping", map[string]string{"X-GitHub-Event": "ping"}, `{"zen":"x"}`, 200},
+		{"nothing of ours", map[string]string{"X-GitHub-Event": "star"}, `{}`, 202},
+		{"an event of the future", map[string]string{"X-GitHub-Event": "teleported"}, `{}`, 202},
+		{"labelled", nil, strings.Replace(body, "opened", "labeled", 1), 202},
+	} {
+		if got, text := post(tt.header, tt.body); got != tt.want {
+			t.Errorf("%s: %d %s, want %d", tt.name, got, text, tt.want)
+		}
+	}
+	if len(kept) != 0 {
+		t.Errorf("kept %q", kept)
+	}
+	if got, text := post(nil, body); got != 202 || kept["12-ab"] != "pull_request "+body {
+		t.Errorf("%d %s, kept %q", got, text, kept)
+	}
+	form := "payload=" + url.QueryEscape(body)
+	if got, text := post(map[string]string{"Content-Type": "application/x-www-form-urlencoded", "X-GitHub-Delivery": "13"}, form); got != 202 || kept["13"] != "pull_request "+body {
+		t.Errorf("a form: %d %s, kept %q", got, text, kept)
+	}
+	full = true
+	if got, _ := post(nil, body); got != 503 {
+		t.Errorf("disk full: %d", got)
+	}
+	r := httptest.NewRecorder()
+	h.ServeHTTP(r, httptest.NewRequest(http.MethodGet, "/github/webhook", nil))
+	if r.Code != 405 {
+		t.Errorf("GET: %d", r.Code)
+	}
+	if _, err := Webhook(nil, nil); !errors.Is(err, ErrNoSecret) {
+		t.Errorf("no secret: %v", err)
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add("pull_request", []byte(`{"action":"opened","number":5,"repository":{"full_name":"a/b"}}`))
+	f.Add("issue_comment", []byte(`{"action":"created","comment":{"id":1,"body":"/kbisect test"},"issue":{"number":1},"repository":{"full_name":"a/b"}}`))
+	f.Add("check_run", []byte(`{"action":"requested_action","requested_action":{"identifier":"x"},"repository":{"full_name":"a/b"}}`))
+	f.Add("push", []byte(`{"ref":"refs/heads/x","after":"1","repository":{"full_name":"a/b"}}`))
+	f.Add("polled", []byte(`{}`))
+	f.Fuzz(func(t *testing.T, event string, body []byte) {
+		e, ok, err := Decode(event, body)
+		if ok && err != nil || ok && event != polled && !RepoName(e.Repo) {
+			t.Errorf("%q %q: %+v, %v", event, body, e, err)
+		}
+	})
+}
