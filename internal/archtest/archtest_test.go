@@ -29,6 +29,7 @@ var rows = [][]string{
 	{"internal/job"},
 	{"internal/dispatch"},
 	{"internal/web", "internal/api", "internal/client", "internal/github", "internal/github/githubtest"},
+	{"internal/pulls"},
 	{"internal/app"},
 	{"cmd/orchestrator", "cmd/guest-agent", "vmimage/mkimage", "tests", "tests/laddertable", "tests/mutants/table", "tests/simulation"},
 }

@@ -1,0 +1,168 @@
+package pulls
+
+import (
+	"context"
+	"slices"
+
+	"github.com/kernel-bisect/kbisect/internal/kernel"
+	"github.com/kernel-bisect/kbisect/internal/outbox"
+	"github.com/kernel-bisect/kbisect/internal/posting"
+	"github.com/kernel-bisect/kbisect/internal/store"
+)
+
+// Markers of our comments.
+const (
+	markerSeries = "series"
+	markerBisect = "bisect "
+)
+
+// Sync posts what follows from how far a job is. A job of nobody's changes
+// nothing.
+func (f *Follower) Sync(ctx context.Context, job string) error {
+	pulls, err := f.of(ctx, job)
+	if err != nil {
+		return err
+	}
+	for _, p := range pulls {
+		r, ok := f.Repos[p.Repo]
+		if !ok { // it is not followed any more
+			continue
+		}
+		for _, a := range p.Answers {
+			if a.Job == job {
+				if err := f.answer(ctx, r, p, a); err != nil {
+					return err
+				}
+			}
+		}
+		if !p.Closed && slices.Contains(p.Jobs, job) { // else of an earlier push
+			if err := f.post(ctx, r, p, ""); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// SyncAll posts what follows from how far all jobs of open pull requests are.
+func (f *Follower) SyncAll(ctx context.Context) error {
+	texts, err := f.Record.OpenPulls(ctx)
+	for _, text := range texts {
+		p, err := f.load(text, nil)
+		if err != nil {
+			return err
+		}
+		r, ok := f.Repos[p.Repo]
+		if !ok {
+			continue
+		}
+		for _, a := range p.Answers {
+			if err := f.answer(ctx, r, p, a); err != nil {
+				return err
+			}
+		}
+		if p.Closed {
+			continue
+		}
+		if err := f.post(ctx, r, p, ""); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
+// answer says how a bisection is going where it was asked for.
+func (f *Follower) answer(ctx context.Context, r Repo, p *Pull, a Answer) error {
+	rep, err := f.Lab.Report(ctx, a.Job)
+	if err != nil {
+		return err
+	}
+	res, _ := rep.Result.(*kernel.BisectResult)
+	body := posting.BisectComment(f.about(p), res, rep.Page, rep.State, rep.Problem)
+	l, err := outbox.CommentLetter(r.Name, outbox.Comment{Number: a.Number, Marker: markerBisect + a.Job, Body: body})
+	return f.want(ctx, l, err)
+}
+
+func (f *Follower) about(p *Pull) posting.Pull {
+	return posting.Pull{
+		Repo: p.Repo, Number: p.Number, Head: p.Series.Head, Page: p.Page,
+		LeftOut: p.Series.LeftOut, Waits: p.Waits, Problem: p.Problem, Unchanged: p.Unchanged,
+	}
+}
+
+// post says what is to be seen of a pull request. obsolete is why its jobs are
+// not waited for, "" while they are.
+func (f *Follower) post(ctx context.Context, r Repo, p *Pull, obsolete string) error {
+	reports, err := f.reports(ctx, p, obsolete)
+	if err != nil {
+		return err
+	}
+	about := f.about(p)
+	if obsolete != "" && len(reports) == 0 {
+		about.Waits, about.Problem = "", obsolete
+	}
+	if r.Statuses {
+		for _, s := range posting.Statuses(about, reports) {
+			l, err := outbox.StatusLetter(r.Name, s)
+			if err := f.want(ctx, l, err); err != nil {
+				return err
+			}
+		}
+	}
+	if r.Checks {
+		for _, c := range posting.Checks(about, reports) {
+			l, err := outbox.CheckLetter(r.Name, c)
+			if err := f.want(ctx, l, err); err != nil {
+				return err
+			}
+		}
+	}
+	if !r.Comment || p.Number == 0 {
+		return nil
+	}
+	l, err := outbox.CommentLetter(r.Name, outbox.Comment{Number: p.Number, Marker: markerSeries, Body: posting.Comment(about, reports)})
+	return f.want(ctx, l, err)
+}
+
+// want puts a letter into the outbox.
+func (f *Follower) want(ctx context.Context, l store.Letter, err error) error {
+	if err != nil {
+		return err
+	}
+	changed, err := f.Record.Want(ctx, l)
+	if changed {
+		f.Nudge()
+	}
+	return err
+}
+
+// reports are the jobs of a pull request with all that remarks need.
+func (f *Follower) reports(ctx context.Context, p *Pull, obsolete string) ([]posting.Report, error) {
+	var out []posting.Report
+	for _, id := range p.Jobs {
+		rep, err := f.Lab.Report(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		res, _ := rep.Result.(*kernel.SeriesResult)
+		if res == nil {
+			res = &kernel.SeriesResult{ID: id, Profile: rep.Profile}
+		}
+		state, problem := rep.State, rep.Problem
+		if obsolete != "" && (state == store.Queued || state == store.Running) {
+			state, problem = store.Cancelled, obsolete
+		}
+		patches := map[string]posting.Patch{}
+		for _, row := range res.Commits {
+			if patches[row.SHA], err = f.Tree.Patch(ctx, p.Repo, row.SHA); err != nil {
+				return nil, err
+			}
+		}
+		out = append(out, posting.Report{State: state, Problem: problem, Result: res, Page: rep.Page, Patches: patches, Logs: rep.Logs, Commits: p.Series.shas()})
+	}
+	return out, nil
+}
+
+// Show posts what follows from how far the jobs of a pull request are, of which
+// nothing else is on record.
+func (f *Follower) Show(ctx context.Context, r Repo, p *Pull) error { return f.post(ctx, r, p, "") }
