@@ -47,6 +47,8 @@ type Config struct {
 	// Tokens let people do what Open does not, through the API. Only their
 	// hashes are here.
 	Tokens []Token `yaml:"tokens"`
+	// GitHub lets pull requests be tested.
+	GitHub *GitHub `yaml:"github"`
 	// Log is the form of the log: "json" or "text"; by default text on a terminal.
 	Log string `yaml:"log"`
 }
@@ -140,6 +142,13 @@ func Parse(name, dir string, text []byte, listen string) (*Config, error) {
 	for _, file := range []*string{&c.Workers.Cert, &c.Workers.Key} {
 		if *file != "" && !filepath.IsAbs(*file) {
 			*file = filepath.Join(dir, *file)
+		}
+	}
+	if g := c.GitHub; g != nil {
+		for _, file := range []*string{&g.TokenFile, &g.App.KeyFile, &g.Webhook.SecretFile} {
+			if *file != "" && !filepath.IsAbs(*file) {
+				*file = filepath.Join(dir, *file)
+			}
 		}
 	}
 	for repo, path := range c.Repos {
@@ -242,6 +251,9 @@ func (c *Config) Complete() error {
 		return &keyError{"$.log", fmt.Sprintf("%q: json or text", c.Log)}
 	}
 	if err := c.checkTokens(); err != nil {
+		return err
+	}
+	if err := c.checkGitHub(); err != nil {
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Repos)) {

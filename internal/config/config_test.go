@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -57,6 +58,37 @@ func TestListenInstead(t *testing.T) {
 	}
 }
 
+func TestParseGitHub(t *testing.T) {
+	c, err := Parse("c.yaml", "/etc/kbisect", []byte(`
+repos: {linux: /srv/linux}
+github:
+  app: {id: 7, key_file: app.pem}
+  webhook: {secret_file: /run/secret}
+  repos:
+  - name: torvalds/linux
+    repo: linux
+    profiles: [cow]
+    branches: [master]
+    commands: admin
+    post: [checks, comment]
+  - {name: a/b.c, repo: linux, max_commits: 9}
+`), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &GitHub{App: GitHubApp{7, "/etc/kbisect/app.pem"}, Webhook: GitHubWebhook{"/run/secret"}, Repos: []GitHubRepo{
+		{Name: "torvalds/linux", Repo: "linux", Profiles: []string{"cow"}, Branches: []string{"master"}, MaxCommits: 50, Commands: "admin", Post: []string{"checks", "comment"}},
+		{Name: "a/b.c", Repo: "linux", MaxCommits: 9},
+	}}
+	if diff := cmp.Diff(want, c.GitHub); diff != "" {
+		t.Error(diff)
+	}
+	g := c.GitHub
+	if a, b, p := g.PollEvery(true), g.PollEvery(false), g.PostingPace(); a != 0 || b != time.Minute || p != time.Second {
+		t.Error(a, b, p)
+	}
+}
+
 // What is wrong is shown where it stands.
 func TestErrors(t *testing.T) {
 	for text, want := range map[string][]string{
@@ -82,6 +114,19 @@ func TestErrors(t *testing.T) {
 		"tokens:\n- id: a\n": {"tokens[0].name: whose"},
 		"tokens:\n- id: a\n  name: ci\n  hash: sha256:" + strings.Repeat("0", 64) + "\n  scopes: [root]\n":                   {`tokens[0].scopes: "root"`},
 		"tokens:\n- id: a\n  name: ci\n  hash: sha256:" + strings.Repeat("0", 64) + "\n  scopes: [read]\n  expires: never\n": {`"never" is no date`},
+		"github: {}\n":          {"github.repos: none"},
+		"github:\n  url: hub\n": {`github.url: "hub" is no URL`, "(line 2)"},
+		"github:\n  repos: [{name: linux, repo: x}]\n":                                                 {`github.repos[0].name: "linux": OWNER/NAME`, "(line 2)"},
+		"github:\n  repos: [{name: a/b}]\n":                                                            {"which of repos:"},
+		"github:\n  repos: [{name: a/b, repo: x}]\n":                                                   {`"x" is none of repos:`},
+		"repos: {x: /x}\n" + gitHubRepos("{name: a/b, repo: x}, {name: a/b, repo: x}"):                 {"a/b is there twice"},
+		"repos: {x: /x}\n" + gitHubRepos("{name: a/b, repo: x, max_commits: 501}"):                     {"501: 1 to 500"},
+		"repos: {x: /x}\n" + gitHubRepos("{name: a/b, repo: x, commands: all}"):                        {`"all": write or admin`},
+		"repos: {x: /x}\n" + gitHubRepos("{name: a/b, repo: x, post: [mail]}"):                         {`"mail": statuses, checks or comment`},
+		"repos: {x: /x}\n" + gitHubRepos("{name: a/b, repo: x}") + "  poll: -1\n":                      {"github.poll: -1: seconds"},
+		"repos: {x: /x}\n" + gitHubRepos("{name: a/b, repo: x}") + "  pace: -1\n":                      {"github.pace: -1: milliseconds"},
+		"repos: {x: /x}\n" + gitHubRepos("{name: a/b, repo: x}") + "  app: {key_file: x}\n":            {"github.app.id: 0"},
+		"repos: {x: /x}\n" + gitHubRepos("{name: a/b, repo: x}") + "  token_file: t\n  app: {id: 1}\n": {"exclude each other"},
 		"repos:\n  linux:\n":                  {"c.yaml: repos.linux: no directory"},
 		"# " + strings.Repeat("x", maxFile+1): {"c.yaml: more than"},
 	} {
@@ -147,3 +192,5 @@ func TestExample(t *testing.T) {
 func ptr(n int) *int { return &n }
 
 func days(logs, kernels int) Artifacts { return Artifacts{Logs: &logs, Kernels: &kernels} }
+
+func gitHubRepos(repos string) string { return "github:\n  repos: [" + repos + "]\n" }
