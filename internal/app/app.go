@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 	"unicode"
 
 	"github.com/spf13/cobra"
@@ -53,7 +54,7 @@ func usagef(format string, a ...any) error { return &usageError{fmt.Sprintf(form
 
 // Main runs the command line and returns the exit status.
 func Main(args []string, stdout, stderr io.Writer) int {
-	return (&options{args: args, stdout: stdout, stderr: stderr}).main()
+	return (&options{args: args, stdout: stdout, stderr: stderr, pace: time.Second}).main()
 }
 
 func (o *options) main() int {
@@ -145,7 +146,7 @@ Given a good and a bad end, it names the commit.`,
 	f.IntVar(&o.jobs, "jobs", defaultJobs(), "parallel compilers of one build")
 	f.DurationVar(&o.timeout, "timeout", 0, "stop after this time and keep the runs (default: no limit)")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "log what is done to standard error")
-	root.AddCommand(newDoctor(o), newList(o), newCheck(o), newSeries(o), newBisect(o), newStep(o), newUndo(o), newReport(o), newSimulate(o), newServe(o), newWorker(o), newBackup(o), newToken(o))
+	root.AddCommand(newDoctor(o), newList(o), newCheck(o), newSeries(o), newBisect(o), newStep(o), newUndo(o), newReport(o), newSimulate(o), newServe(o), newWorker(o), newBackup(o), newToken(o), newGitHub(o))
 	for _, c := range append(root.Commands(), root) {
 		run := c.RunE
 		c.RunE = func(cmd *cobra.Command, args []string) error {

@@ -363,7 +363,7 @@ func simulatedAnswer(ctx context.Context, bad string, body []byte) (r dispatch.R
 	case "boot":
 		r.Boot = kernel.Boot{Status: kernel.BootOK, Release: o.Kernel.Release}
 	case "run":
-		b := &simulatedBench{o.Kernel.Digest, func(sha string) bool { return strings.Contains(bad, sha) }, time.Millisecond}
+		b := &simulatedBench{o.Kernel.Digest, func(sha string) bool { return strings.Contains(bad, sha) }, false, time.Millisecond}
 		r.Run, err = b.Run(ctx, o.Programs[0].Program)
 	}
 	return r, err

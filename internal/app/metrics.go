@@ -46,6 +46,15 @@ func newMetrics(queued, busy, tasks, slots func() float64) *metrics {
 	return m
 }
 
+// watchOutbox shows what is to be posted to GitHub: letters that wait, those that
+// are not taken, and deliveries of GitHub that are to be dealt with.
+func (m *metrics) watchOutbox(waiting, refused, deliveries func() float64) {
+	m.registry.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "kbisect_outbox_letters", Help: "Postings to GitHub that are yet to be sent."}, waiting),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "kbisect_outbox_refused", Help: "Postings that GitHub does not take."}, refused),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "kbisect_deliveries_open", Help: "Deliveries of GitHub that are yet to be dealt with."}, deliveries))
+}
+
 func (m *metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }

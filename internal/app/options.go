@@ -45,7 +45,8 @@ type options struct {
 	turn     func(context.Context) error // of a service's job: waits while others go first
 	noBuilds bool                        // this machine has no compilers and no kernels
 
-	simulate *simulation // of tests: stands for compilers and guests
+	pace     time.Duration // between two postings of --post
+	simulate *simulation   // of tests: stands for compilers and guests
 }
 
 // simulation stands for compilers and guests: lab has those, and record is how

@@ -20,17 +20,22 @@ const maxSeries = 500
 func newSeries(o *options) *cobra.Command {
 	var p planFlags
 	var far remote
+	var pull pullFlags
 	var repo, mbox, base, resume string
 	cmd := &cobra.Command{
-		Use:   "series --repo DIR (BASE..HEAD | --mbox FILE --base REV)",
+		Use:   "series --repo DIR (BASE..HEAD | --mbox FILE --base REV | --pr OWNER/REPO#N [--post])",
 		Short: "Test every commit of a series",
 		Example: `  orchestrator series --repo ~/linux v6.1..my-branch
   orchestrator series --repo ~/linux --mbox cow.mbox --base v6.1
+  orchestrator series --repo ~/linux --pr torvalds/linux#123 --post
   orchestrator series --resume series-1a2b3c4d`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if resume != "" {
 				return o.resume(cmd, "series", resume, args)
+			}
+			if err := pull.prepare(args, mbox, base); err != nil {
+				return err
 			}
 			if far.server != "" {
 				return far.series(cmd, o, p, repo, mbox, base, args)
@@ -38,6 +43,14 @@ func newSeries(o *options) *cobra.Command {
 			req, err := p.request(cmd.Context(), o, "series")
 			if err != nil {
 				return err
+			}
+			if pull.pull != "" {
+				dir, err := repoOf(repo)
+				if err != nil {
+					return err
+				}
+				req.Repo = dir
+				return o.pullRequest(cmd.Context(), req, dir, pull)
 			}
 			if repo == "" {
 				return usagef("--repo is missing: the kernel's git repository")
@@ -60,6 +73,9 @@ func newSeries(o *options) *cobra.Command {
 	f.StringVar(&mbox, "mbox", "", "patches to apply, in a mailbox `file`")
 	f.StringVar(&base, "base", "", "commit that the mailbox applies to")
 	f.StringVar(&resume, "resume", "", "go on with an interrupted series by its `id`")
+	f.StringVar(&pull.pull, "pr", "", "test the commits of a pull request at GitHub, `OWNER/REPO#N`; --repo is a clone, by default this directory")
+	f.BoolVar(&pull.post, "post", false, "with --pr: post the results, with the token of $GITHUB_TOKEN; else they are printed")
+	f.IntVar(&pull.most, "max-commits", 50, "with --pr: the most commits that are tested, the newest")
 	return cmd
 }
 

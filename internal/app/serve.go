@@ -125,6 +125,13 @@ const shutdown = 10 * time.Second
 
 // serve runs the service until ctx ends.
 func (o *options) serve(ctx context.Context, cfg *config.Config) error {
+	var known secrets
+	if cfg.GitHub != nil { // before anything is started that could see them
+		var err error
+		if known, err = readSecrets(cfg.GitHub); err != nil {
+			return err
+		}
+	}
 	ws, err := o.openWorkspace(ctx)
 	if err != nil {
 		return err
@@ -149,7 +156,15 @@ func (o *options) serve(ctx context.Context, cfg *config.Config) error {
 		return fmt.Errorf("listen: %w (use --listen, or listen: in the configuration)", err)
 	}
 	if _, port, _ := net.SplitHostPort(cfg.Listen); port == "0" { // any that is free
+		if cfg.URL == "http://"+cfg.Listen {
+			cfg.URL = "http://" + listener.Addr().String()
+		}
 		cfg.Listen = listener.Addr().String()
+	}
+	if cfg.GitHub != nil {
+		if s.github, err = newForge(s, cfg.GitHub, known); err != nil {
+			return err
+		}
 	}
 	handler, err := s.handler(ctx)
 	if err != nil {
@@ -194,6 +209,9 @@ func (o *options) serve(ctx context.Context, cfg *config.Config) error {
 	log.Info("stopped")
 	return err
 }
+
+// webhookPath is where GitHub sends webhooks.
+const webhookPath = "/github/webhook"
 
 // depotPath is where workers on other machines get sources and kernels.
 const depotPath = "/worker"
@@ -270,6 +288,9 @@ func (s *service) handler(ctx context.Context) (http.Handler, error) {
 			return nil, err
 		}
 		mux.Handle(depotPath+"/", h)
+	}
+	if s.github != nil && s.github.webhook != nil {
+		mux.Handle(webhookPath, s.github.webhook)
 	}
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {

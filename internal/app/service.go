@@ -38,6 +38,7 @@ type service struct {
 	stop      chan struct{} // closed when those who look on are to go
 
 	metrics  *metrics
+	github   *forge   // nil without one
 	verdicts sync.Map // of jobs that ended: the first lines of their reports
 
 	mu      sync.Mutex
@@ -95,6 +96,9 @@ func (s *service) run(ctx context.Context) error {
 	}
 	var jobs, local sync.WaitGroup
 	local.Go(func() { s.sweepArtifacts(ctx) })
+	if s.github != nil {
+		local.Go(func() { s.github.run(ctx) })
+	}
 	if slots := *s.cfg.Slots; slots > 0 {
 		local.Go(func() { s.runLocal(ctx, slots) })
 	}
@@ -195,6 +199,7 @@ func (s *service) begin(j store.Job, end context.CancelCauseFunc) {
 	s.mu.Lock()
 	s.running[j.ID] = underWay{j.Priority, end}
 	s.mu.Unlock()
+	s.github.touch(j.ID)
 	// Somebody may have cancelled it since it left the queue: they found nobody
 	// who carries it out, and left the wish.
 	if wanted, err := s.ws.store.CancelWanted(context.Background()); err != nil {
@@ -230,11 +235,15 @@ func (s *service) carry(service, ctx context.Context, j store.Job) {
 	}
 }
 
+// phaseDone is that of an event that tells what came out for a commit.
+const phaseDone = "done"
+
 // phaseOver is the last event of a job.
 const phaseOver = "ended"
 
 // over tells those who look on that a job does nothing any more.
 func (s *service) over(id string) {
+	s.github.touch(id)
 	s.hub.Publish(event(id, job.Event{Phase: phaseOver}))
 	s.hub.Forget(id)
 }
@@ -269,7 +278,12 @@ func (s *service) do(ctx context.Context, j store.Job, log *zap.Logger) (err err
 	o := &options{
 		stdout: io.Discard, stderr: io.Discard, format: "json", dataDir: s.o.dataDir, jobs: s.o.jobs,
 		attempt: j.Attempt, log: log,
-		hook:    func(e job.Event) { s.hub.Publish(event(j.ID, e)) },
+		hook: func(e job.Event) {
+			s.hub.Publish(event(j.ID, e))
+			if e.Phase == phaseDone {
+				s.github.touch(j.ID)
+			}
+		},
 		measure: s.metrics.measure, fleet: s.fleet, priority: int(j.Priority), turn: func(ctx context.Context) error { return s.turn(ctx, j.Priority) }, simulate: s.o.simulate,
 	}
 	switch j.Kind {

@@ -40,6 +40,7 @@ type submission struct {
 	share    bool // guests
 	priority store.Priority
 	owner    string
+	label    string // what the title begins with, "" for nothing
 	key      string // of idempotency: asked twice with it, there is one job
 	search   searchRequest
 
@@ -81,6 +82,9 @@ func (s *service) submit(ctx context.Context, sub submission) (id string, existi
 	}
 	if id == "" {
 		id = newID(req.Kind)
+	}
+	if sub.label != "" {
+		title = sub.label + ", " + kernel.Abbrev(req.Base) + ".." + kernel.Abbrev(req.Head)
 	}
 	id, existing, err = s.ws.store.Enqueue(ctx, store.NewJob{
 		ID: id, Kind: req.Kind, Title: title, Priority: sub.priority, Owner: sub.owner,
