@@ -3,6 +3,7 @@ package posting
 import (
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -246,6 +247,22 @@ var fenced = regexp.MustCompile("(?s)\n(```+)text\n.*?\n```+")
 
 // outside is Markdown without its blocks of code, in which everything is text.
 func outside(s string) string { return fenced.ReplaceAllString(s, "") }
+
+// A comment has room for the marker that it is found by.
+func TestLongComment(t *testing.T) {
+	r := example()
+	for i := range 300 {
+		row := r.Commits[0]
+		row.SHA = fmt.Sprintf("%040x", i)
+		row.Subject = strings.Repeat("long ", 20)
+		r.Commits = append(r.Commits, row)
+	}
+	rs := append(reports("done", r), reports("done", r)...)
+	got := Comment(pull, append(rs, rs...))
+	if n := utf8.RuneCountInString(got); n > 65_400 || n < 60_000 {
+		t.Errorf("%d characters", n)
+	}
+}
 
 // More remarks than a request takes are counted.
 func TestManyRemarks(t *testing.T) {

@@ -29,7 +29,7 @@ func Markdown(w io.Writer, v any) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.WriteString(w, MarkdownCut(text))
+	_, err = io.WriteString(w, mdCut(text, maxMarkdown))
 	return err
 }
 
@@ -68,8 +68,12 @@ func MarkdownPart(v any, o MarkdownOptions) (string, error) {
 // MarkdownText is a stranger's text within Markdown: text and nothing else.
 func MarkdownText(s string) string { return mdText(s) }
 
-// MarkdownCut shortens Markdown to what GitHub takes, with everything closed.
-func MarkdownCut(s string) string { return mdCut(s, maxMarkdown) }
+// MarkdownCut shortens Markdown to what GitHub takes, with everything closed and
+// room left for a line in front.
+func MarkdownCut(s string) string { return mdCut(s, maxMarkdown-maxMarker) }
+
+// maxMarker is what a poster puts in front of a text to find it again.
+const maxMarker = 200
 
 // mdCommit is a kernel in a table, with a link to its commit.
 func (e *export) mdCommit(k *tested) string {
