@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -80,7 +81,32 @@ func (o *options) examine(ctx context.Context) ([]finding, error) {
 		guestFinding(),
 	}
 	found = append(found, accelerators(ctx, data, cache)...)
-	return append(found, space("data directory", data), space("cache directory", cache)), ctx.Err()
+	return append(found, space("data directory", data), space("cache directory", cache), caches(cache)), ctx.Err()
+}
+
+// caches says how much could be made again.
+func caches(dir string) finding {
+	f := finding{What: "caches", OK: true, Seen: "empty"}
+	if _, err := os.Stat(dir); err != nil {
+		return f
+	}
+	items, err := (&workspace{cache: dir}).cached()
+	if err != nil {
+		f.OK, f.Seen = false, err.Error()
+		return f
+	}
+	by := map[string]int64{}
+	for _, it := range items {
+		by[it.what] += it.bytes
+	}
+	var parts []string
+	for _, what := range sortedBy(by, func(a, b int64) int { return cmp.Compare(b, a) }) {
+		parts = append(parts, what+" "+size(by[what]))
+	}
+	if len(parts) > 0 {
+		f.Seen = strings.Join(parts, ", ") + " (`orchestrator clean` deletes them)"
+	}
+	return f
 }
 
 func sandbox(ctx context.Context) finding {

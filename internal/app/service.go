@@ -49,6 +49,7 @@ type service struct {
 type underWay struct {
 	priority store.Priority
 	end      context.CancelCauseFunc
+	began    time.Time
 }
 
 func newService(o *options, cfg *config.Config, ws *workspace, q *queue.Server, kept *artifact.Store, log *zap.Logger) *service {
@@ -174,6 +175,19 @@ func (s *service) busy(p store.Priority) int {
 	return n
 }
 
+// trim deletes old kernels, but none that a job under way has used.
+func (s *service) trim() {
+	since := time.Now()
+	s.mu.Lock()
+	for _, r := range s.running {
+		if r.began.Before(since) {
+			since = r.began
+		}
+	}
+	s.mu.Unlock()
+	s.ws.trim(since, s.log)
+}
+
 // rest waits until a job is queued. The record may change without a word to
 // us: look at it from time to time.
 func (s *service) rest(ctx context.Context) {
@@ -197,7 +211,7 @@ func (s *service) nudge() {
 // begin makes a job known as under way.
 func (s *service) begin(j store.Job, end context.CancelCauseFunc) {
 	s.mu.Lock()
-	s.running[j.ID] = underWay{j.Priority, end}
+	s.running[j.ID] = underWay{j.Priority, end, time.Now()}
 	s.mu.Unlock()
 	s.github.touch(j.ID)
 	// Somebody may have cancelled it since it left the queue: they found nobody

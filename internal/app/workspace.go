@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
@@ -74,6 +75,7 @@ func (o *options) openWorkshop() (*workspace, error) {
 		o.logger().Info("killed processes that an earlier kbisect left behind", zap.Int("processes", n))
 	}
 	sweepCompiles(cache)
+	w.trim(time.Now(), o.logger())
 	return w, nil
 }
 

@@ -63,6 +63,9 @@ func (c *Cache) Get(key string) (kernel.Build, bool, error) {
 		return kernel.Build{}, false, fmt.Errorf("kernel cache %s: %w", key[:12], err)
 	}
 	b, ok := decode(text, dir)
+	if ok {
+		c.touch(key)
+	}
 	return b, ok, nil
 }
 

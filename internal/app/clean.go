@@ -1,0 +1,265 @@
+package app
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+
+	"github.com/kernel-bisect/kbisect/internal/imagecache"
+)
+
+// maxKernels is how many bytes of kernels are kept without being asked: four
+// thousand, at 2.5 MB with their logs.
+const maxKernels = 10 << 30
+
+// kept is something in the cache directory that can be made again.
+type kept struct {
+	what  string // kernels, trees, guest images
+	name  string
+	bytes int64
+	used  time.Time
+	drop  func() error
+}
+
+func newClean(o *options) *cobra.Command {
+	var most string
+	var all, dry bool
+	cmd := &cobra.Command{
+		Use:   "clean [--max SIZE | --all]",
+		Short: "Delete what can be made again: kernels, source and object trees",
+		Long: `Deletes kernels, source and object trees and guest images, those that were used longest ago first,
+until what is left has at most the given size. The record of runs stays: reports and verdicts need none of
+it. Without a size it says what there is.
+
+Kernels are kept up to 10 GB without being asked.`,
+		Example: `  orchestrator clean
+  orchestrator clean --max 5GB
+  orchestrator clean --all`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			limit := int64(-1)
+			switch {
+			case all && most != "":
+				return usagef("--max and --all exclude each other")
+			case all:
+				limit = 0
+			case most != "":
+				var err error
+				if limit, err = parseSize(most); err != nil {
+					return err
+				}
+			}
+			return o.clean(cmd.Context(), limit, dry)
+		},
+	}
+	cmd.Flags().StringVar(&most, "max", "", "`size` of what may be left, such as 5GB or 500MB")
+	cmd.Flags().BoolVar(&all, "all", false, "delete all of it")
+	cmd.Flags().BoolVar(&dry, "dry-run", false, "only say what would be deleted")
+	return cmd
+}
+
+// parseSize reads 5GB, 500 MB, 1.5G.
+func parseSize(text string) (int64, error) {
+	s := strings.ToUpper(strings.ReplaceAll(text, " ", ""))
+	s = strings.TrimSuffix(strings.TrimSuffix(s, "B"), "I")
+	factor := 1.0
+	for unit, by := range map[string]float64{"K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12} {
+		if rest, ok := strings.CutSuffix(s, unit); ok {
+			s, factor = rest, by
+			break
+		}
+	}
+	n, err := strconv.ParseFloat(s, 64)
+	if err != nil || n < 0 || n*factor > 1e18 {
+		return 0, usagef("--max %s: a size such as 5GB", text)
+	}
+	return int64(n * factor), nil
+}
+
+// clean deletes what was used longest ago until at most limit bytes are left, and
+// says what there is; a negative limit deletes nothing.
+func (o *options) clean(ctx context.Context, limit int64, dry bool) error {
+	ws, err := o.openWorkspace(ctx) // nobody is at work on any of it
+	if err != nil {
+		return err
+	}
+	defer ws.close()
+	items, err := ws.cached()
+	if err != nil {
+		return err
+	}
+	gone := overdue(items, limit)
+	if !dry {
+		for _, it := range gone {
+			if ctx.Err() != nil {
+				return cancelled(ctx)
+			}
+			if err := it.drop(); err != nil {
+				return fmt.Errorf("clean: %w", err)
+			}
+		}
+	}
+	return o.print(func(w io.Writer) error { return printCached(w, items, gone, dry) })
+}
+
+// overdue are the items to delete so that at most limit bytes are left, those
+// that were used longest ago; none for a negative limit.
+func overdue(items []kept, limit int64) []kept {
+	if limit < 0 {
+		return nil
+	}
+	items = slices.Clone(items)
+	slices.SortStableFunc(items, func(a, b kept) int { return a.used.Compare(b.used) })
+	var total int64
+	for _, it := range items {
+		total += it.bytes
+	}
+	n := 0
+	for n < len(items) && total > limit {
+		total -= items[n].bytes
+		n++
+	}
+	return items[:n]
+}
+
+// trim deletes kernels that are more than is kept, but none that was used since.
+// That it cannot be done is no reason not to work.
+func (w *workspace) trim(since time.Time, log *zap.Logger) {
+	kernels, err := imagecache.Open(filepath.Join(w.cache, "kernels"))
+	var n int
+	var freed int64
+	if err == nil {
+		n, freed, err = kernels.Evict(maxKernels, since)
+	}
+	if n > 0 {
+		log.Info("kernels that were used longest ago are deleted", zap.Int("kernels", n), zap.Int64("bytes", freed))
+	}
+	if err != nil {
+		log.Warn("old kernels cannot be deleted", zap.Error(err))
+	}
+}
+
+// cached is all that can be made again.
+func (w *workspace) cached() ([]kept, error) {
+	kernels, err := imagecache.Open(filepath.Join(w.cache, "kernels"))
+	if err != nil {
+		return nil, err
+	}
+	entries, err := kernels.Entries()
+	if err != nil {
+		return nil, err
+	}
+	var out []kept
+	for _, e := range entries {
+		out = append(out, kept{"kernels", e.Key, e.Bytes, e.Used, func() error { return kernels.Remove(e.Key) }})
+	}
+	for what, pattern := range map[string]string{"source and object trees": "slots/*", "guest images": "images/*"} {
+		paths, err := filepath.Glob(filepath.Join(w.cache, pattern))
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range paths {
+			bytes, used, err := extent(p)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, kept{what, filepath.Base(p), bytes, used, func() error { return os.RemoveAll(p) }})
+		}
+	}
+	return out, nil
+}
+
+// extent is how much is below a path, and when the newest of it was made: a
+// build writes into its object tree.
+func extent(path string) (bytes int64, used time.Time, err error) {
+	err = filepath.WalkDir(path, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		st, err := d.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if !d.IsDir() {
+			bytes += st.Size()
+		}
+		if st.ModTime().After(used) {
+			used = st.ModTime()
+		}
+		return nil
+	})
+	return bytes, used, err
+}
+
+// printCached says what there is of each kind, and what was deleted of it.
+func printCached(w io.Writer, items, gone []kept, dry bool) error {
+	type sum struct {
+		n     int
+		bytes int64
+	}
+	add := func(list []kept) (map[string]sum, sum) {
+		by, all := map[string]sum{}, sum{}
+		for _, it := range list {
+			s := by[it.what]
+			by[it.what] = sum{s.n + 1, s.bytes + it.bytes}
+			all = sum{all.n + 1, all.bytes + it.bytes}
+		}
+		return by, all
+	}
+	before, total := add(items)
+	deleted, freed := add(gone)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	verb := "deleted"
+	if dry {
+		verb = "to delete"
+	}
+	row := func(what string, have, lost sum) {
+		fmt.Fprintf(t, "%s\t%d\t%s", what, have.n, size(have.bytes))
+		if lost.n > 0 {
+			fmt.Fprintf(t, "\t%s %d, %s", verb, lost.n, size(lost.bytes))
+		}
+		fmt.Fprintln(t)
+	}
+	for _, what := range sortedBy(before, func(a, b sum) int { return cmp.Compare(b.bytes, a.bytes) }) {
+		row(what, before[what], deleted[what])
+	}
+	row("all", total, freed)
+	return t.Flush()
+}
+
+// sortedBy are the keys of a map in the order of their values.
+func sortedBy[V any](m map[string]V, compare func(a, b V) int) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.SortFunc(keys, func(a, b string) int { return cmp.Or(compare(m[a], m[b]), strings.Compare(a, b)) })
+	return keys
+}
+
+// size is a number of bytes for people.
+func size(bytes int64) string {
+	switch {
+	case bytes < 1e6:
+		return fmt.Sprintf("%.0f kB", float64(bytes)/1e3)
+	case bytes < 1e9:
+		return fmt.Sprintf("%.0f MB", float64(bytes)/1e6)
+	}
+	return fmt.Sprintf("%.1f GB", float64(bytes)/1e9)
+}

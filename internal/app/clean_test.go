@@ -1,0 +1,97 @@
+package app
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kernel-bisect/kbisect/internal/imagecache"
+	"github.com/kernel-bisect/kbisect/internal/kernel"
+)
+
+// What was used longest ago goes first, until the rest fits; the record stays.
+func TestClean(t *testing.T) {
+	home := t.TempDir()
+	cache := filepath.Join(home, "cache")
+	write := func(name string, bytes int, age time.Duration) {
+		t.Helper()
+		path := filepath.Join(cache, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, make([]byte, bytes), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		at := time.Now().Add(-age)
+		for p := path; p != cache; p = filepath.Dir(p) {
+			if err := os.Chtimes(p, at, at); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	write("images/0123.cpio", 3_000_000, time.Hour)
+	write("slots/aaaa/obj-cow/vmlinux", 5_000_000, 3*time.Hour)
+	write("slots/bbbb/src/Makefile", 1_000_000, 2*time.Hour)
+	kernels, err := imagecache.Open(filepath.Join(cache, "kernels"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := strings.Repeat("ab", 32)
+	if _, err := kernels.Put(key, kernel.Build{Status: kernel.BuildFailed, Error: "x"}, "", "", make([]byte, 2_000_000)); err != nil {
+		t.Fatal(err)
+	}
+	run := func(status int, args ...string) string {
+		t.Helper()
+		var out, errs bytes.Buffer
+		o := &options{args: append([]string{"clean", "--data-dir", home}, args...), stdout: &out, stderr: &errs}
+		if got := o.main(); got != status {
+			t.Fatalf("%v: status %d\n%s%s", args, got, &out, &errs)
+		}
+		return out.String() + errs.String()
+	}
+	there := func(want ...string) {
+		t.Helper()
+		for _, name := range []string{"images/0123.cpio", "slots/aaaa", "slots/bbbb"} {
+			_, err := os.Stat(filepath.Join(cache, name))
+			if should := strings.Contains(strings.Join(want, " "), name); (err == nil) != should {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+	if out := run(exitOK); !strings.Contains(out, "source and object trees  2  6 MB\n") || !strings.Contains(out, "kernels                  1  2 MB\n") || !strings.Contains(out, "all                      4  11 MB\n") {
+		t.Errorf("%s", out)
+	}
+	if out := run(exitOK, "--max", "8MB", "--dry-run"); !strings.Contains(out, "to delete 1, 5 MB") {
+		t.Errorf("%s", out)
+	}
+	there("images/0123.cpio", "slots/aaaa", "slots/bbbb")
+	run(exitOK, "--max", "5.5 MB")
+	there("images/0123.cpio")
+	if _, ok, err := kernels.Get(key); !ok || err != nil {
+		t.Error("the kernel that was made last is gone", err)
+	}
+	run(exitOK, "--all")
+	there()
+	if _, ok, _ := kernels.Get(key); ok {
+		t.Error("a kernel is left")
+	}
+	if _, err := os.Stat(filepath.Join(home, "kbisect.db")); err != nil {
+		t.Error(err)
+	}
+	for _, args := range [][]string{{"--max", "many"}, {"--max", "-1GB"}, {"--max", "1GB", "--all"}, {"all"}} {
+		if out := run(exitUsage, args...); strings.Count(out, "\n") != 1 {
+			t.Errorf("%v: %q", args, out)
+		}
+	}
+}
+
+func TestParseSize(t *testing.T) {
+	for text, want := range map[string]int64{"5GB": 5e9, "1.5 g": 15e8, "500MiB": 5e8, "0": 0, "12": 12, "2tb": 2e12} {
+		if got, err := parseSize(text); got != want || err != nil {
+			t.Errorf("%q: %d, %v", text, got, err)
+		}
+	}
+}
