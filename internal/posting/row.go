@@ -73,6 +73,9 @@ func (r *row) ours() bool {
 type judgement struct {
 	state string // success, failure, error: could not be known
 	why   string
+	// steady is why without how far it is, "" for the same: GitHub keeps each status
+	// that was ever posted, and takes a thousand of a kind.
+	steady string
 }
 
 // build judges its build. How long it took is not said: it is nothing that makes
@@ -80,38 +83,38 @@ type judgement struct {
 func (r *row) build() judgement {
 	switch r.Build.Status {
 	case kernel.BuildOK:
-		return judgement{success, "builds"}
+		return judgement{state: success, why: "builds"}
 	case kernel.BuildRefused:
-		return judgement{unknown, "cannot be configured: " + r.Build.Error}
+		return judgement{state: unknown, why: "cannot be configured: " + r.Build.Error}
 	}
 	switch {
 	case r.base != nil && r.base.Build.Status == kernel.BuildFailed:
-		return judgement{unknown, "does not build, as the base does not: " + r.Build.Error}
+		return judgement{state: unknown, why: "does not build, as the base does not: " + r.Build.Error}
 	case !r.ours():
-		return judgement{failure, "does not build, as the commit before: " + r.Build.Error}
+		return judgement{state: failure, why: "does not build, as the commit before: " + r.Build.Error}
 	}
-	return judgement{failure, "does not build: " + r.Build.Error}
+	return judgement{state: failure, why: "does not build: " + r.Build.Error}
 }
 
 // test judges its tests.
 func (r *row) test() judgement {
 	switch {
 	case r.Build.Status != kernel.BuildOK:
-		return judgement{unknown, "cannot be tested: does not build"}
+		return judgement{state: unknown, why: "cannot be tested: does not build"}
 	case r.Boot.Status == kernel.BootFailed && r.base != nil && r.base.Boot.Status == kernel.BootFailed:
-		return judgement{unknown, "cannot be tested: does not boot, as the base does not"}
+		return judgement{state: unknown, why: "cannot be tested: does not boot, as the base does not"}
 	case r.Boot.Status == kernel.BootFailed:
-		return judgement{failure, "does not boot: " + r.Boot.Reason}
+		return judgement{state: failure, why: "does not boot: " + r.Boot.Reason}
 	case len(r.here) > 0:
-		return judgement{failure, bad(r.here) + ", introduced here: " + names(r.here)}
+		return judgement{state: failure, why: bad(r.here) + ", introduced here: " + names(r.here)}
 	case len(r.since) > 0:
-		return judgement{failure, bad(r.since) + " since " + kernel.Abbrev(r.since[0].Since) + ": " + names(r.since)}
+		return judgement{state: failure, why: bad(r.since) + " since " + kernel.Abbrev(r.since[0].Since) + ": " + names(r.since)}
 	case len(r.unclear) > 0:
-		return judgement{failure, bad(r.unclear) + ", not known since when: " + names(r.unclear)}
+		return judgement{state: failure, why: bad(r.unclear) + ", not known since when: " + names(r.unclear)}
 	case len(r.open) > 0:
-		return judgement{unknown, fmt.Sprintf("no verdict on %s: %s", tests(len(r.open)), names(r.open))}
+		return judgement{state: unknown, why: fmt.Sprintf("no verdict on %s: %s", tests(len(r.open)), names(r.open))}
 	case r.good == 0 && len(r.older) == 0:
-		return judgement{unknown, fmt.Sprintf("nothing was tested: %d skipped", r.skipped)}
+		return judgement{state: unknown, why: fmt.Sprintf("nothing was tested: %d skipped", r.skipped)}
 	}
 	parts := []string{fmt.Sprintf("%d good", r.good)}
 	if r.skipped > 0 {
@@ -120,7 +123,7 @@ func (r *row) test() judgement {
 	if len(r.older) > 0 {
 		parts = append(parts, fmt.Sprintf("%d bad or flaky on the base already", len(r.older)))
 	}
-	return judgement{success, strings.Join(parts, ", ")}
+	return judgement{state: success, why: strings.Join(parts, ", ")}
 }
 
 func tests(n int) string {

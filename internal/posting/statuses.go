@@ -66,6 +66,9 @@ func Statuses(p Pull, reports []Report) []Status {
 	}
 	if p.Head != "" {
 		j := whole(p, reports)
+		if j.steady != "" {
+			j.why = j.steady
+		}
 		page := ""
 		if len(reports) > 0 {
 			page = reports[0].Page
@@ -89,15 +92,15 @@ func (rep Report) ended() string {
 // whole judges all jobs of a pull request.
 func whole(p Pull, reports []Report) judgement {
 	if p.Waits != "" {
-		return judgement{pending, p.Waits}
+		return judgement{state: pending, why: p.Waits}
 	}
 	if p.Problem != "" {
-		return judgement{unknown, "cannot be tested: " + p.Problem}
+		return judgement{state: unknown, why: "cannot be tested: " + p.Problem}
 	}
 	if len(reports) == 0 {
-		return judgement{pending, "waits for its turn"}
+		return judgement{state: pending, why: "waits for its turn"}
 	}
-	worst := judgement{success, ""}
+	worst := judgement{state: success, why: ""}
 	under, through, total := false, 0, 0
 	rank := map[string]int{success: 0, unknown: 1, failure: 2}
 	for _, rep := range reports {
@@ -110,18 +113,18 @@ func whole(p Pull, reports []Report) judgement {
 	}
 	switch {
 	case under && worst.state == failure:
-		return judgement{pending, fmt.Sprintf("%d of %d commits tested so far: %s", through, total, worst.why)}
+		return judgement{state: pending, why: fmt.Sprintf("%d of %d commits tested so far: %s", through, total, worst.why), steady: fmt.Sprintf("testing %d commits: %s", total, worst.why)}
 	case under && through == 0:
-		return judgement{pending, fmt.Sprintf("%d commits to test", total)}
+		return judgement{state: pending, why: fmt.Sprintf("%d commits to test", total)}
 	case under:
-		return judgement{pending, fmt.Sprintf("%d of %d commits tested, nothing bad so far", through, total)}
+		return judgement{state: pending, why: fmt.Sprintf("%d of %d commits tested, nothing bad so far", through, total), steady: fmt.Sprintf("testing %d commits, nothing bad so far", total)}
 	}
 	return worst
 }
 
 // judge judges one job, as far as it is.
 func (rep Report) judge() judgement {
-	worst := judgement{success, ""}
+	worst := judgement{state: success, why: ""}
 	rank := map[string]int{success: 0, unknown: 1, failure: 2}
 	for _, r := range rep.rows() {
 		for _, j := range []judgement{r.build(), r.test()} {
@@ -131,7 +134,7 @@ func (rep Report) judge() judgement {
 		}
 	}
 	if rep.State != "done" && !rep.under() && worst.state != failure {
-		return judgement{unknown, rep.ended()}
+		return judgement{state: unknown, why: rep.ended()}
 	}
 	worst.why = rep.sentence()
 	return worst
