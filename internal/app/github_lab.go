@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/kernel-bisect/kbisect/internal/artifact"
 	"github.com/kernel-bisect/kbisect/internal/config"
@@ -43,6 +44,13 @@ func (l *pullLab) Submit(ctx context.Context, j pulls.Job) (string, error) {
 	}
 	// Closed and opened again, say: it goes on where it was cancelled.
 	old, err := l.s.ws.store.Job(ctx, id)
+	if err != nil {
+		return id, err
+	}
+	ending, err := l.s.ws.store.CancelWanted(ctx)
+	if err == nil && slices.Contains(ending, id) {
+		return id, fmt.Errorf("%s is still being cancelled", id) // the same is asked for again soon
+	}
 	if err == nil && (old.Status == store.Cancelled || old.Status == store.Failed || old.Status == store.Interrupted) {
 		err = l.s.retry(ctx, id)
 	}

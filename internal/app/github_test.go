@@ -367,6 +367,14 @@ func TestPullRequestClosed(t *testing.T) {
 	})
 	p.quiet()
 	p.hub.ReopenPull(hubRepo, n)
+	p.until("goes on", func(s githubtest.State) bool {
+		state, _ := s.Latest(v1[1], "kbisect/test/cow")
+		return state == "success"
+	})
+	// At once: the job is still ending when it is wanted again.
+	p.hub.ClosePull(hubRepo, n)
+	time.Sleep(50 * time.Millisecond)
+	p.hub.ReopenPull(hubRepo, n)
 	s := p.until("tested", settledOn(v1[5]))
 	if state, why := s.Latest(v1[5], "kbisect/series"); state != "success" || len(s.Comments) != 1 {
 		t.Errorf("%s %s, %d comments", state, why, len(s.Comments))
