@@ -263,6 +263,8 @@ func guestImage(cache string, files []vmimage.File, modules []byte) (path, diges
 	digest = hex.EncodeToString(sum[:])
 	path = filepath.Join(cache, "images", digest[:16]+".cpio")
 	if old, err := os.ReadFile(path); err == nil && sha256.Sum256(old) == sum {
+		now := time.Now() // it is in use: see trim
+		_ = os.Chtimes(path, now, now)
 		return path, digest, nil
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {

@@ -135,9 +135,19 @@ func overdue(items []kept, limit int64) []kept {
 	return items[:n]
 }
 
-// trim deletes kernels that are more than is kept, but none that was used since.
-// That it cannot be done is no reason not to work.
+// keepImages is for how long guest images are kept that nobody uses: another is
+// made in a moment.
+const keepImages = 7 * 24 * time.Hour
+
+// trim deletes kernels that are more than is kept, but none that was used since,
+// and old guest images. That it cannot be done is no reason not to work.
 func (w *workspace) trim(since time.Time, log *zap.Logger) {
+	images, _ := filepath.Glob(filepath.Join(w.cache, "images", "*"))
+	for _, path := range images {
+		if st, err := os.Stat(path); err == nil && st.ModTime().Before(since.Add(-keepImages)) {
+			_ = os.Remove(path)
+		}
+	}
 	kernels, err := imagecache.Open(filepath.Join(w.cache, "kernels"))
 	var n int
 	var freed int64

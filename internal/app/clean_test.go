@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/kernel-bisect/kbisect/internal/imagecache"
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 )
@@ -85,6 +87,30 @@ func TestClean(t *testing.T) {
 		if out := run(exitUsage, args...); strings.Count(out, "\n") != 1 {
 			t.Errorf("%v: %q", args, out)
 		}
+	}
+}
+
+// What nobody asked for goes by itself when it is old.
+func TestTrim(t *testing.T) {
+	w := &workspace{cache: t.TempDir()}
+	dir := filepath.Join(w.cache, "images")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	for name, age := range map[string]time.Duration{"old": keepImages + time.Hour, "new": keepImages - time.Hour} {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(path, now.Add(-age), now.Add(-age)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.trim(now, zap.NewNop())
+	left, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil || len(left) != 1 || filepath.Base(left[0]) != "new" {
+		t.Errorf("%q, %v", left, err)
 	}
 }
 
