@@ -56,7 +56,11 @@ func MarkdownPart(v any, o MarkdownOptions) (string, error) {
 		b.WriteString("\nTo reproduce:\n\n" + mdFence(plain(e.command)))
 	}
 	var facts []string
-	for _, f := range []string{"job " + e.id, "profile " + e.profile, machine(e.host), seconds(e.seconds)} {
+	took := ""
+	if e.seconds > 0 {
+		took = seconds(e.seconds)
+	}
+	for _, f := range []string{"job " + e.id, "profile " + e.profile, machine(e.host), took} {
 		if f = strings.TrimSpace(plain(f)); f != "" && f != "job" && f != "profile" {
 			facts = append(facts, mdText(f))
 		}
@@ -150,9 +154,13 @@ func mdSigned(word string) string {
 func (e *export) mdTests(k *tested) string {
 	by := map[kernel.Verdict][]string{}
 	var here, others []string
-	since := ""
+	since, flaky := "", 0
 	for i := range k.tests {
 		t := &k.tests[i]
+		if t.Change == kernel.Flaky { // here as on the base
+			flaky++
+			continue
+		}
 		by[t.Verdict] = append(by[t.Verdict], t.Name)
 		switch {
 		case t.Verdict != kernel.Bad:
@@ -165,6 +173,9 @@ func (e *export) mdTests(k *tested) string {
 		}
 	}
 	s := mdText(tally(by))
+	if flaky > 0 {
+		s = strings.TrimPrefix(s+fmt.Sprintf(", %d flaky", flaky), ", ")
+	}
 	switch {
 	case len(here) > 0:
 		return "❌ " + s + ", **since here**: " + mdNames(here)
