@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"time"
 
 	gh "github.com/google/go-github/v57/github"
 )
@@ -20,6 +21,15 @@ var deliveryForm = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
 // ErrNoSecret says that webhooks would be taken from anybody.
 var ErrNoSecret = errors.New("webhooks need a secret: without one anybody could send them")
 
+// atOnce bounds how many payloads are in memory: who sends them is known only when
+// one has been read whole.
+const atOnce = 16
+
+// readWithin is how long a payload may take: GitHub itself gives up after ten
+// seconds.
+// Source: docs.github.com/webhooks/testing-and-troubleshooting-webhooks/troubleshooting-webhooks#timed-out.
+const readWithin = 15 * time.Second
+
 // Webhook takes deliveries of GitHub that are signed with the secret, and keeps
 // them by deliver before it answers 202: what follows from them is done later.
 // The same id again is not GitHub's to know of. SHA-1 signatures are not enough.
@@ -28,6 +38,7 @@ func Webhook(secret []byte, deliver func(ctx context.Context, id, event string, 
 	if len(secret) == 0 {
 		return nil, ErrNoSecret
 	}
+	reading := make(chan struct{}, atOnce)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost {
 			w.Header().Set("Allow", http.MethodPost)
@@ -42,6 +53,13 @@ func Webhook(secret []byte, deliver func(ctx context.Context, id, event string, 
 		event, id := gh.WebHookType(r), gh.DeliveryID(r)
 		if !deliveryForm.MatchString(id) || event == "" || event == polled {
 			http.Error(w, "X-GitHub-Delivery or X-GitHub-Event is missing", http.StatusBadRequest)
+			return
+		}
+		select {
+		case reading <- struct{}{}:
+			defer func() { <-reading }()
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(readWithin))
+		case <-r.Context().Done():
 			return
 		}
 		body, err := gh.ValidatePayloadFromBody(r.Header.Get("Content-Type"), http.MaxBytesReader(w, r.Body, maxPayload), signature, secret)

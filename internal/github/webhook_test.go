@@ -8,9 +8,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"hash"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -118,4 +120,45 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("%q %q: %+v, %v", event, body, e, err)
 		}
 	})
+}
+
+// Who sends slowly keeps others waiting, not without bound, and holds no memory
+// beyond that.
+func TestWebhookAtOnce(t *testing.T) {
+	h, err := Webhook([]byte("x"), func(context.Context, string, string, []byte) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewServer(h)
+	defer s.Close()
+	var slow []*io.PipeWriter
+	for i := range atOnce + 1 {
+		body, w := io.Pipe()
+		slow = append(slow, w)
+		req, err := http.NewRequest(http.MethodPost, s.URL, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("X-GitHub-Event", "ping")
+		req.Header.Set("X-GitHub-Delivery", strconv.Itoa(i))
+		req.Header.Set("X-Hub-Signature-256", "sha256=00")
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			if resp, err := http.DefaultClient.Do(req); err == nil {
+				_ = resp.Body.Close()
+			}
+		}()
+		if _, err := w.Write([]byte("{")); err != nil {
+			t.Fatal(err)
+		}
+		if i == atOnce { // the first ends: this one has its turn
+			_ = slow[0].Close()
+			_ = w.Close()
+			<-done
+		}
+	}
+	for _, w := range slow {
+		_ = w.Close()
+	}
 }
