@@ -450,7 +450,10 @@ func TestPullRequestPolled(t *testing.T) {
 	v1 := p.commits(p.tip, "1", "2")
 	p.start()
 	defer p.stop()
-	time.Sleep(1500 * time.Millisecond) // what was there before is left alone
+	// What was there before it asks for the first time is left alone.
+	p.until("asked", func(githubtest.State) bool {
+		return slices.ContainsFunc(p.hub.Requests(), func(r githubtest.Request) bool { return strings.HasSuffix(r.Path, "/git/ref/heads/main") })
+	})
 	n := p.open(v1)
 	p.until("tested", settledOn(v1[1]))
 	p.hub.AddComment(hubRepo, n, "dev", "/kbisect retest")
