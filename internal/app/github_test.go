@@ -151,6 +151,7 @@ func (p *pulled) until(what string, ok func(s githubtest.State) bool) githubtest
 // posted is sent.
 func (p *pulled) quiet() {
 	p.t.Helper()
+	p.hub.Delivered()
 	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		_, body := p.get("/metrics")
 		if strings.Contains(body, "kbisect_outbox_letters 0\n") && strings.Contains(body, "kbisect_deliveries_open 0\n") && strings.Contains(body, "kbisect_jobs_running 0\n") && strings.Contains(body, "kbisect_jobs_queued 0\n") {
@@ -262,9 +263,11 @@ func TestPullRequest(t *testing.T) {
 	}
 
 	// The same again changes nothing.
+	p.quiet()
+	s = p.hub.State(hubRepo)
 	statuses, edits := len(s.Statuses), s.Comments[0].Edits
 	p.hub.PushPull(hubRepo, n, v2[5], v2)
-	time.Sleep(300 * time.Millisecond)
+	p.quiet()
 	if s = p.hub.State(hubRepo); len(s.Statuses) != statuses || s.Comments[0].Edits != edits {
 		t.Errorf("%d statuses, then %d; %d edits, then %d", statuses, len(s.Statuses), edits, s.Comments[0].Edits)
 	}
@@ -328,7 +331,6 @@ func TestPullRequestCommands(t *testing.T) {
 				break
 			}
 		}
-		time.Sleep(100 * time.Millisecond)
 		p.quiet()
 	}
 	count := func(kind string) int {

@@ -23,6 +23,9 @@ func (s *Server) Hook(url, secret string) {
 	s.hook = hook{url, secret}
 }
 
+// Delivered waits until all webhooks so far are answered.
+func (s *Server) Delivered() { s.hooks.Wait() }
+
 // tell delivers an event of a repository, if there is a webhook.
 func (s *Server) tell(name, event, action string, pull int, extra map[string]any) {
 	s.mu.Lock()
