@@ -99,6 +99,7 @@ type forge struct {
 	wake chan struct{}
 	mu   sync.Mutex
 	jobs map[string]bool // of which something is to be posted
+	busy int             // jobs of which that is being worked out
 }
 
 // newForge wires GitHub to a service.
@@ -140,7 +141,12 @@ func newForge(s *service, cfg *config.GitHub, known secrets) (*forge, error) {
 	s.metrics.watchOutbox(
 		count(func(ctx context.Context) (int, error) { n, _, err := s.ws.store.OutboxLength(ctx); return n, err }),
 		count(func(ctx context.Context) (int, error) { _, n, err := s.ws.store.OutboxLength(ctx); return n, err }),
-		count(s.ws.store.DeliveriesOpen))
+		count(func(ctx context.Context) (int, error) {
+			n, err := s.ws.store.DeliveriesOpen(ctx)
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			return n + len(h.jobs) + h.busy, err
+		}))
 	if len(known.webhook) > 0 {
 		h.webhook, err = github.Webhook(known.webhook, h.deliver)
 	}
@@ -251,7 +257,13 @@ func (h *forge) sync(ctx context.Context) {
 	h.mu.Lock()
 	jobs := h.jobs
 	h.jobs = map[string]bool{}
+	h.busy = len(jobs)
 	h.mu.Unlock()
+	defer func() {
+		h.mu.Lock()
+		h.busy = 0
+		h.mu.Unlock()
+	}()
 	for _, id := range slices.Sorted(maps.Keys(jobs)) {
 		if err := h.follower.Sync(ctx, id); err != nil && ctx.Err() == nil {
 			h.log.Error("what is to be posted of a job cannot be worked out", zap.String("job", id), zap.Error(err))

@@ -152,11 +152,17 @@ func (p *pulled) until(what string, ok func(s githubtest.State) bool) githubtest
 func (p *pulled) quiet() {
 	p.t.Helper()
 	p.hub.Delivered()
+	still := 0 // between two things to do is a moment without any
 	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		_, body := p.get("/metrics")
+		still++
 		if strings.Contains(body, "kbisect_outbox_letters 0\n") && strings.Contains(body, "kbisect_deliveries_open 0\n") && strings.Contains(body, "kbisect_jobs_running 0\n") && strings.Contains(body, "kbisect_jobs_queued 0\n") {
-			return
+			if still > 10 {
+				return
+			}
+			continue
 		}
+		still = 0
 	}
 	p.t.Fatalf("never quiet\n%s", p.log)
 }

@@ -52,7 +52,7 @@ func (m *metrics) watchOutbox(waiting, refused, deliveries func() float64) {
 	m.registry.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "kbisect_outbox_letters", Help: "Postings to GitHub that are yet to be sent."}, waiting),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "kbisect_outbox_refused", Help: "Postings that GitHub does not take."}, refused),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "kbisect_deliveries_open", Help: "Deliveries of GitHub that are yet to be dealt with."}, deliveries))
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "kbisect_deliveries_open", Help: "Deliveries of GitHub, and jobs that went on, of which it is yet to be worked out what follows."}, deliveries))
 }
 
 func (m *metrics) handler() http.Handler {

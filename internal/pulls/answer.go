@@ -243,7 +243,7 @@ func (f *Follower) pressed(ctx context.Context, r Repo, id string, e github.Even
 }
 
 // pressedOn is the pull request that a check run, or all those of a commit, are
-// of; nil for none.
+// of; nil for none. The check run may be of an earlier job.
 func (f *Follower) pressedOn(ctx context.Context, e github.Event) (*Pull, error) {
 	texts, err := f.Record.OpenPulls(ctx)
 	for _, text := range texts {
@@ -251,7 +251,7 @@ func (f *Follower) pressedOn(ctx context.Context, e github.Event) (*Pull, error)
 		if err != nil {
 			return nil, err
 		}
-		if p.Repo == e.Repo && !p.Closed && (slices.Contains(p.Jobs, e.Job) || e.Job == "" && slices.Contains(p.Series.shas(), e.SHA)) {
+		if p.Repo == e.Repo && !p.Closed && (slices.Contains(p.Jobs, e.Job) || slices.Contains(p.Series.shas(), e.SHA)) {
 			return p, nil
 		}
 	}
