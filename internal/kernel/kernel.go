@@ -228,7 +228,20 @@ type Build struct {
 	// "" where it is kept as a file only.
 	LogDigest string `json:"log_digest,omitempty"`
 	Error     string `json:"error,omitempty"` // the compiler's first error
-	Kernel    Kernel `json:"kernel,omitzero"`
+	// SameAs is the commit whose kernel it is: this one was not built, as it
+	// changes nothing that the build reads.
+	SameAs string `json:"same_as,omitempty"`
+	Kernel Kernel `json:"kernel,omitzero"`
+}
+
+// FileChange is a file in which two commits differ.
+type FileChange struct {
+	Path string
+	// Edited says that both have it as a regular file with the same mode. Else
+	// one of them lacks it, or has a link or a submodule there.
+	Edited bool
+	// Regular says that each has a regular file there, or none.
+	Regular bool
 }
 
 // BootStatus is how far a kernel came.
