@@ -29,6 +29,8 @@ type Source interface {
 	// Checkout makes Dir hold exactly the files of the commit.
 	Checkout(ctx context.Context, sha string) error
 	Dir() string
+	// Differ lists the files in which two trees differ.
+	Differ(ctx context.Context, one, other string) ([]kernel.FileChange, error)
 }
 
 // Fragment is a piece of configuration, merged in order.
@@ -74,11 +76,18 @@ var reproducible = []string{
 }
 
 // Build returns the kernel of c. A commit that does not build is a Build that
-// says why; an error means that we could not find out.
+// says why; an error means that we could not find out. One that changes nothing
+// that builds read since the last empty object tree has the kernel of another,
+// and is not built.
 func (b *Builder) Build(ctx context.Context, c kernel.Commit) (kernel.Build, error) {
 	key, err := b.key(ctx, c)
 	if err != nil {
 		return kernel.Build{}, err
+	}
+	if !b.Cache.Has(key) {
+		if same, ok, err := b.alike(ctx, c, key); ok || err != nil {
+			return same, err
+		}
 	}
 	return b.build(ctx, c, key, false)
 }
@@ -137,7 +146,7 @@ func (b *Builder) build(ctx context.Context, c kernel.Commit, key string, clean 
 		return kernel.Build{}, err
 	}
 	defer m.close()
-	build, err := b.compile(ctx, m)
+	build, err := b.watched(ctx, c, key, clean, m)
 	if err != nil {
 		return kernel.Build{}, cause(ctx, fmt.Errorf("build of %s: %w", c.Short(), err))
 	}
@@ -152,6 +161,30 @@ func (b *Builder) build(ctx context.Context, c kernel.Commit, key string, clean 
 		return kernel.Build{}, err
 	}
 	return b.Cache.Put(key, build, image, config, log)
+}
+
+// watched compiles a commit and keeps what that opens.
+func (b *Builder) watched(ctx context.Context, c kernel.Commit, key string, clean bool, m *makeRun) (kernel.Build, error) {
+	recipe, err := b.recipe(ctx)
+	if err != nil {
+		return kernel.Build{}, err
+	}
+	known := b.loadReads()
+	if clean {
+		known = &reads{Toolchain: b.toolchain, Complete: true, Files: set{}}
+	}
+	// If we are killed, nobody will know what is in the tree.
+	if err := os.Remove(b.readsFile()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return kernel.Build{}, fmt.Errorf("object tree: %w", err)
+	}
+	build, err := b.compile(ctx, m, c, recipe, known)
+	if err == nil && build.Status == kernel.BuildOK && !clean {
+		known.add(made{c.SHA, c.Tree, key, recipe})
+	}
+	if serr := known.save(b.readsFile()); err == nil {
+		err = serr
+	}
+	return build, err
 }
 
 // cause prefers the reason of a cancelled context to its consequences.
@@ -170,16 +203,30 @@ const (
 )
 
 // compile configures and makes.
-func (b *Builder) compile(ctx context.Context, m *makeRun) (kernel.Build, error) {
+func (b *Builder) compile(ctx context.Context, m *makeRun, c kernel.Commit, recipe string, known *reads) (kernel.Build, error) {
 	b.report(Progress{Phase: "configure"})
-	refusal, err := b.configure(ctx, m)
-	if err != nil {
-		return kernel.Build{}, err
+	if !b.configured(ctx, c, known.Config, recipe) {
+		refusal := ""
+		known.Config = settings{}
+		opened, err := known.during(b, func() (err error) {
+			refusal, err = b.configure(ctx, m)
+			return err
+		})
+		if err != nil {
+			return kernel.Build{}, err
+		}
+		if refusal != "" {
+			return kernel.Build{Status: kernel.BuildRefused, Error: refusal}, nil
+		}
+		if digest, err := fileDigest(b.Objects, configFile); err == nil && opened != nil {
+			known.Config = settings{c.Tree, recipe, digest, opened}
+		}
 	}
-	if refusal != "" {
-		return kernel.Build{Status: kernel.BuildRefused, Error: refusal}, nil
-	}
-	ok, err := m.make(ctx, fmt.Sprintf("-j%d", b.Jobs), "bzImage")
+	var ok bool
+	_, err := known.during(b, func() (err error) {
+		ok, err = m.make(ctx, fmt.Sprintf("-j%d", b.Jobs), "bzImage")
+		return err
+	})
 	if err != nil {
 		return kernel.Build{}, err
 	}
@@ -194,8 +241,7 @@ func (b *Builder) compile(ctx context.Context, m *makeRun) (kernel.Build, error)
 	if err != nil {
 		return b.odd("configuration", err)
 	}
-	sum := sha256.Sum256(config)
-	k.ConfigDigest, k.ConfigCRC = hex.EncodeToString(sum[:]), fmt.Sprintf("%08x", crc32.ChecksumIEEE(config))
+	k.ConfigDigest, k.ConfigCRC = digestOf(config), fmt.Sprintf("%08x", crc32.ChecksumIEEE(config))
 	release, err := readInside(b.Objects, releaseFile)
 	if err != nil {
 		return b.odd("kernel release", err)
@@ -293,6 +339,9 @@ func (b *Builder) key(ctx context.Context, c kernel.Commit) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
+// recipe is the key of no tree.
+func (b *Builder) recipe(ctx context.Context) (string, error) { return b.key(ctx, kernel.Commit{}) }
+
 func (b *Builder) report(p Progress) {
 	if b.Progress != nil {
 		b.Progress(p)
@@ -304,6 +353,5 @@ func fileDigest(dir, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:]), nil
+	return digestOf(data), nil
 }

@@ -64,9 +64,9 @@ func (b *Builder) wrap(env, argv []string) (name string, args, environ []string)
 		return argv[0], argv[1:], environ
 	}
 	args = append(sandboxArgs(),
-		"--ro-bind", b.Source.Dir(), sandboxSrc,
-		"--bind", b.Objects, sandboxObj,
-		"--chdir", sandboxObj, "--")
+		"--ro-bind", b.Source.Dir(), sandboxSrc)
+	args = append(args, hide(b.Source.Dir())...)
+	args = append(args, "--bind", b.Objects, sandboxObj, "--chdir", sandboxObj, "--")
 	return "bwrap", append(args, argv...), environ
 }
 

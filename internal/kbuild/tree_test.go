@@ -4,9 +4,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -47,6 +50,28 @@ type tree struct {
 	t         *testing.T
 	dir       string
 	checkouts int
+	commits   map[string]map[string]string // of each its files
+}
+
+// Differ compares commits that were made before.
+func (s *tree) Differ(_ context.Context, one, other string) ([]kernel.FileChange, error) {
+	a, b := s.commits[one], s.commits[other]
+	if a == nil || b == nil {
+		return nil, fmt.Errorf("no commits %s, %s", one, other)
+	}
+	var out []kernel.FileChange
+	for _, path := range slices.Sorted(maps.Keys(s.commits[other])) {
+		if a[path] != b[path] {
+			_, had := a[path]
+			out = append(out, kernel.FileChange{Path: path, Edited: had, Regular: true})
+		}
+	}
+	for path := range a {
+		if _, has := b[path]; !has {
+			out = append(out, kernel.FileChange{Path: path, Regular: true})
+		}
+	}
+	return out, nil
 }
 
 func (s *tree) Dir() string { return s.dir }
@@ -71,15 +96,21 @@ func (s *tree) write(name, text string) {
 func (s *tree) commit() kernel.Commit {
 	s.t.Helper()
 	h := sha256.New()
+	files := map[string]string{}
 	_ = filepath.WalkDir(s.dir, func(path string, d fs.DirEntry, _ error) error {
 		if d.Type().IsRegular() {
 			text, _ := os.ReadFile(path)
 			h.Write([]byte(path))
 			h.Write(text)
+			files[strings.TrimPrefix(path, s.dir+"/")] = string(text)
 		}
 		return nil
 	})
 	id := hex.EncodeToString(h.Sum(nil))[:40]
+	if s.commits == nil {
+		s.commits = map[string]map[string]string{}
+	}
+	s.commits[id] = files
 	return kernel.Commit{SHA: id, Tree: id}
 }
 

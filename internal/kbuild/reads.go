@@ -1,0 +1,216 @@
+package kbuild
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"github.com/kernel-bisect/kbisect/internal/kernel"
+)
+
+// A build that finds the same content in every file that it opens makes the same
+// kernel. So what the builds in an object tree have opened since it was empty is
+// kept, and a commit that edits none of these files needs no build: it has the
+// kernel of the commit that it is compared with.
+//
+// That holds for what make leaves alone too: an object that is not made again was
+// made by opening files that are among those. It does not hold for files that come
+// or go, for a build may look for names and list directories (__has_include,
+// $(wildcard)), which nobody tells us of; nor for links. Commits with such changes
+// are built, unless builds do not see the place (see inert).
+
+// reads is what is known of the builds in an object tree, kept beside it.
+type reads struct {
+	Toolchain string `json:"toolchain"`
+	// Complete says that Files has all that builds have opened since the object
+	// tree was empty.
+	Complete bool `json:"complete"`
+	Files    set  `json:"files"`
+	// Built are kernels of which no build has opened anything that is not among
+	// Files, the latest at the end.
+	Built  []made   `json:"built"`
+	Config settings `json:"config"`
+}
+
+// made is a kernel that was built in an object tree.
+type made struct {
+	SHA    string `json:"sha"`
+	Tree   string `json:"tree"`
+	Key    string `json:"key"`
+	Recipe string `json:"recipe"` // all of the key but the tree
+}
+
+// settings is how the .config came about that is in an object tree.
+type settings struct {
+	Tree   string `json:"tree"`
+	Recipe string `json:"recipe"`
+	Digest string `json:"digest"` // of the .config
+	Files  set    `json:"files"`  // opened for it
+}
+
+// maxMade is how many kernels a commit is compared with, each with a git
+// diff-tree that takes some 10 ms.
+const maxMade = 16
+
+// set is a set of strings, in JSON a sorted list.
+type set map[string]bool
+
+func (s set) MarshalJSON() ([]byte, error) { return json.Marshal(slices.Sorted(maps.Keys(s))) }
+
+func (s *set) UnmarshalJSON(text []byte) error {
+	var list []string
+	err := json.Unmarshal(text, &list)
+	*s = make(set, len(list))
+	for _, x := range list {
+		(*s)[x] = true
+	}
+	return err
+}
+
+func (b *Builder) readsFile() string { return b.Objects + ".reads" }
+
+// loadReads returns what is known of the object tree. A tree that is empty or not
+// there is known; one that was left by an interrupted process, or was built with
+// other programs, is not.
+func (b *Builder) loadReads() *reads {
+	r := &reads{}
+	text, err := os.ReadFile(b.readsFile())
+	if err != nil || json.Unmarshal(text, r) != nil || r.Toolchain != b.toolchain {
+		r = &reads{Toolchain: b.toolchain}
+		left, _ := os.ReadDir(b.Objects)
+		r.Complete = len(left) == 0
+	}
+	if r.Files == nil {
+		r.Files = set{}
+	}
+	return r
+}
+
+// save keeps what is known; without it everything is built.
+func (r *reads) save(file string) error {
+	text, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, text, 0o644)
+}
+
+// during adds to what is known what f opens, and returns that.
+func (r *reads) during(b *Builder, f func() error) (set, error) {
+	w, err := watchReads(b.Source.Dir())
+	if err != nil {
+		r.lost(b, err)
+		return nil, f()
+	}
+	ferr := f()
+	opened, err := w.stop()
+	if err != nil {
+		r.lost(b, err)
+	}
+	maps.Copy(r.Files, opened)
+	return opened, ferr
+}
+
+func (r *reads) lost(b *Builder, err error) {
+	r.Complete, r.Config = false, settings{}
+	b.Log.Warn("what the build reads is not known, so that every commit will be built", zap.Error(err))
+}
+
+// unread says whether nothing that differs between two trees can have been found
+// by builds that opened files.
+func (b *Builder) unread(ctx context.Context, one, other string, opened func(path string) bool) (bool, error) {
+	changes, err := b.Source.Differ(ctx, one, other)
+	if err != nil {
+		return false, err
+	}
+	return !slices.ContainsFunc(changes, func(c kernel.FileChange) bool {
+		hidden := b.Sandbox && c.Regular && isInert(c.Path)
+		return !hidden && (!c.Edited || opened(c.Path))
+	}), nil
+}
+
+// alike finds a kernel that must be that of c, and keeps it as c's.
+func (b *Builder) alike(ctx context.Context, c kernel.Commit, key string) (kernel.Build, bool, error) {
+	known := b.loadReads()
+	opened := func(path string) bool { return !known.Complete || known.Files[path] }
+	recipe, err := b.recipe(ctx)
+	if err != nil {
+		return kernel.Build{}, false, err
+	}
+	for _, m := range slices.Backward(known.Built) {
+		if m.Recipe != recipe {
+			continue
+		}
+		if same, err := b.unread(ctx, m.Tree, c.Tree, opened); err != nil || !same {
+			if err != nil { // git may have lost the other commit
+				b.Log.Debug("commits cannot be compared", zap.String("with", m.SHA), zap.Error(err))
+			}
+			continue
+		}
+		old, ok, err := b.Cache.Get(m.Key)
+		if err != nil {
+			return old, false, err
+		}
+		if !ok || old.Status != kernel.BuildOK { // evicted
+			continue
+		}
+		log, err := os.ReadFile(old.Log)
+		if err != nil {
+			return old, false, err
+		}
+		if old.SameAs == "" {
+			old.SameAs = m.SHA
+		}
+		old.Seconds, old.Objects, old.Kernel.Key = 0, 0, key
+		b.Log.Debug("not built", zap.String("commit", c.SHA), zap.String("same as", old.SameAs))
+		got, err := b.Cache.Put(key, old, old.Kernel.Image, old.Kernel.Config, log)
+		return got, err == nil, err
+	}
+	return kernel.Build{}, false, nil
+}
+
+// configured says whether the .config in the object tree is what c would get.
+func (b *Builder) configured(ctx context.Context, c kernel.Commit, s settings, recipe string) bool {
+	if s.Tree == "" || s.Recipe != recipe {
+		return false
+	}
+	config, err := readInside(b.Objects, configFile)
+	if err != nil || digestOf(config) != s.Digest {
+		return false
+	}
+	// The programs of kconfig are compiled once, so that their sources are not
+	// opened each time.
+	same, err := b.unread(ctx, s.Tree, c.Tree, func(path string) bool { return s.Files[path] || strings.HasPrefix(path, "scripts/") })
+	return err == nil && same
+}
+
+// add notes a kernel that was built.
+func (r *reads) add(m made) {
+	r.Built = append(slices.DeleteFunc(r.Built, func(o made) bool { return o.Key == m.Key }), m)
+	r.Built = r.Built[max(0, len(r.Built)-maxMade):]
+}
+
+// Opens tells which files of the sources the builds have opened since the object
+// tree was empty; nil where that is not known.
+func (b *Builder) Opens(ctx context.Context) (func(path string) bool, error) {
+	if _, err := b.recipe(ctx); err != nil {
+		return nil, err
+	}
+	known := b.loadReads()
+	if !known.Complete || len(known.Built) == 0 {
+		return nil, nil
+	}
+	return func(path string) bool { return known.Files[path] }, nil
+}
+
+func digestOf(text []byte) string {
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}
