@@ -11,6 +11,7 @@ import (
 
 	"github.com/kernel-bisect/kbisect/internal/gitrepo"
 	"github.com/kernel-bisect/kbisect/internal/history"
+	"github.com/kernel-bisect/kbisect/internal/kbuild"
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 )
 
@@ -31,6 +32,10 @@ type searchRequest struct {
 	// began. They are recorded so that a resumed search takes the same way,
 	// whatever it has built by then.
 	Built []string `json:"built,omitempty"`
+	// Read are the commits of the range that change a file which builds read, as
+	// far as one knew when the job began; nil where the range is long. The others
+	// are less likely, and cost nothing if they are tried.
+	Read []string `json:"read,omitempty"`
 	// Price of a build in runs, as the builds of the range and the latest runs
 	// have it; 0 where there were too few.
 	Price float64 `json:"price,omitempty"`
@@ -70,10 +75,39 @@ func (r *searchRequest) check() error {
 	return nil
 }
 
-// prior weighs the candidates by what is suspected, nil without suspicion.
+// prior weighs the candidates by what is suspected and by what builds read, nil
+// if nothing is known of either.
 func (r *searchRequest) prior(ctx context.Context, repo *gitrepo.Repo, all request, commits []kernel.Commit) ([]float64, error) {
-	if len(r.Suspects) == 0 {
+	if len(r.Suspects) == 0 && len(r.Read) == 0 {
 		return nil, nil
+	}
+	weight, err := r.suspected(ctx, repo, all)
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]string, len(commits))
+	for i, c := range commits {
+		ids[i] = c.SHA
+	}
+	if len(r.Read) > 0 {
+		read := map[string]bool{}
+		for _, sha := range r.Read {
+			read[sha] = true
+		}
+		for _, sha := range ids {
+			if !read[sha] && weight[sha] <= 1 {
+				weight[sha] = history.InertWeight
+			}
+		}
+	}
+	return history.Prior(ids, weight), nil
+}
+
+// suspected weighs the commits of a range by what the user suspects.
+func (r *searchRequest) suspected(ctx context.Context, repo *gitrepo.Repo, all request) (map[string]float64, error) {
+	weight := map[string]float64{}
+	if len(r.Suspects) == 0 {
+		return weight, nil
 	}
 	var h history.Hints
 	for _, s := range r.Suspects {
@@ -83,7 +117,6 @@ func (r *searchRequest) prior(ctx context.Context, repo *gitrepo.Repo, all reque
 			h.Paths = append(h.Paths, s)
 		}
 	}
-	weight := map[string]float64{}
 	suspected := false
 	err := repo.Changes(ctx, all.Base, all.Head, func(c history.Change) {
 		weight[c.SHA] = h.Weight(c)
@@ -95,18 +128,18 @@ func (r *searchRequest) prior(ctx context.Context, repo *gitrepo.Repo, all reque
 	if !suspected {
 		return nil, usagef("--suspect: no commit of the range touches or names %s", strings.Join(r.Suspects, ", "))
 	}
-	ids := make([]string, len(commits))
-	for i, c := range commits {
-		ids[i] = c.SHA
-	}
-	return history.Prior(ids, weight), nil
+	return weight, nil
 }
 
 // isPath tells a path from the name of a function: names have no slash or dot.
 func isPath(s string) bool { return strings.ContainsAny(s, "/.") }
 
-// predict finds the commits of a request's range whose kernels are kept, and
-// what the build of another may cost.
+// maxToRead is how long a range may be for its commits to be read: git takes
+// some 20 s for the changes of as many.
+const maxToRead = 20_000
+
+// predict finds the commits of a request's range whose kernels are kept, what the
+// build of another may cost, and which of them builds take notice of.
 func (o *options) predict(ctx context.Context, ws *workspace, repo *gitrepo.Repo, req *request) error {
 	if o.simulate != nil || o.noBuilds {
 		return nil
@@ -122,20 +155,43 @@ func (o *options) predict(ctx context.Context, ws *workspace, repo *gitrepo.Repo
 	}
 	var seconds []float64
 	var failed error
+	var commits []string
 	err = repo.Trees(ctx, req.Base, req.Head, func(sha, tree string) {
+		commits = append(commits, sha)
 		k, ok, err := builder.Kept(ctx, kernel.Commit{SHA: sha, Tree: tree})
 		if ok {
 			req.Search.Built = append(req.Search.Built, sha)
-			seconds = append(seconds, k.Seconds)
+			if k.SameAs == "" {
+				seconds = append(seconds, k.Seconds)
+			}
 		}
 		failed = errors.Join(failed, err)
 	})
 	if err := errors.Join(err, failed); err != nil {
 		return err
 	}
+	if len(commits) <= maxToRead {
+		if req.Search.Read, err = readOf(ctx, repo, builder, req, commits); err != nil {
+			return err
+		}
+	}
 	runs, err := ws.store.RunTimes(ctx, 100)
 	req.Search.Price = price(seconds, runs)
 	return err
+}
+
+// readOf are the commits that change what builds read.
+func readOf(ctx context.Context, repo *gitrepo.Repo, builder *kbuild.Builder, req *request, commits []string) ([]string, error) {
+	opened, err := builder.Opens(ctx)
+	if err != nil {
+		return nil, err
+	}
+	unread := map[string]bool{}
+	err = repo.Changes(ctx, req.Base, req.Head, func(c history.Change) { unread[c.SHA] = !c.Touches(opened) })
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(commits, func(sha string) bool { return unread[sha] }), nil
 }
 
 // price is the median of builds in medians of runs. The median keeps the first

@@ -29,7 +29,7 @@ type Hints struct {
 const (
 	MaxWeight   = 20
 	plainWeight = 1
-	inertWeight = 1.0 / 20
+	InertWeight = 1.0 / 20
 )
 
 // inert are the files that no build for x86 with our configurations reads, or
@@ -46,7 +46,7 @@ var built = []string{"tools/objtool/", "tools/lib/", "tools/include/", "tools/bu
 
 // Weight is how much likelier than another commit one is to be the culprit
 // before anything was tested: MaxWeight when it changes a suspected path or its
-// message has one of the words, 1/20 when nothing that it changes is compiled, else 1.
+// message has one of the words, 1/20 when it changes nothing that builds read, else 1.
 func (h Hints) Weight(c Change) float64 {
 	for _, f := range c.Files {
 		if slices.ContainsFunc(h.Paths, func(p string) bool { return under(f, p) }) {
@@ -60,12 +60,20 @@ func (h Hints) Weight(c Change) float64 {
 			}
 		}
 	}
-	// A commit without files may be anything: a merge, whose own changes
-	// nobody listed.
-	if len(c.Files) > 0 && !slices.ContainsFunc(c.Files, compiled) {
-		return inertWeight
+	if c.Touches(nil) {
+		return plainWeight
 	}
-	return plainWeight
+	return InertWeight
+}
+
+// Touches says whether a commit changes a file that builds read; with nil it goes
+// by where the file is. A commit without files may be anything: a merge, whose own
+// changes nobody listed.
+func (c Change) Touches(read func(path string) bool) bool {
+	if read == nil {
+		read = compiled
+	}
+	return len(c.Files) == 0 || slices.ContainsFunc(c.Files, read)
 }
 
 // Prior gives the weights of a graph's commits, in their order. Commits that
@@ -75,7 +83,7 @@ func Prior(commits []string, weight map[string]float64) []float64 {
 	for i, sha := range commits {
 		out[i] = plainWeight
 		if w, ok := weight[sha]; ok {
-			out[i] = min(max(w, inertWeight), MaxWeight)
+			out[i] = min(max(w, InertWeight), MaxWeight)
 		}
 	}
 	return out

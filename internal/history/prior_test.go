@@ -19,12 +19,12 @@ func TestWeight(t *testing.T) {
 		{"a word", Change{Message: "mm: call __wp_page_copy() late", Files: []string{"kernel/fork.c"}}, MaxWeight},
 		{"a word of another case", Change{Message: "fix CVE-2020-29374.", Files: []string{"kernel/fork.c"}}, MaxWeight},
 		{"part of a word", Change{Message: "do_wp_page_copy_all", Files: []string{"kernel/fork.c"}}, 1},
-		{"documentation", Change{Files: []string{"Documentation/mm/ksm.rst", "MAINTAINERS"}}, inertWeight},
-		{"another architecture", Change{Files: []string{"arch/arm64/mm/fault.c"}}, inertWeight},
+		{"documentation", Change{Files: []string{"Documentation/mm/ksm.rst", "MAINTAINERS"}}, InertWeight},
+		{"another architecture", Change{Files: []string{"arch/arm64/mm/fault.c"}}, InertWeight},
 		{"documentation and code", Change{Files: []string{"Documentation/mm/ksm.rst", "mm/gup.c"}}, 1},
 		{"what the build reads of it", Change{Files: []string{"Documentation/Kconfig"}}, 1},
 		{"what the build runs of it", Change{Files: []string{"tools/objtool/check.c"}}, 1},
-		{"a selftest", Change{Files: []string{"tools/testing/selftests/mm/cow.c"}}, inertWeight},
+		{"a selftest", Change{Files: []string{"tools/testing/selftests/mm/cow.c"}}, InertWeight},
 		{"a file called like one", Change{Files: []string{"fs/MAINTAINERS"}}, 1},
 		{"no files", Change{Message: "merge"}, 1},
 	} {
@@ -39,7 +39,7 @@ func TestWeight(t *testing.T) {
 
 func TestPrior(t *testing.T) {
 	got := Prior([]string{"a", "b", "c", "d"}, map[string]float64{"b": 1000, "c": 0, "d": 20})
-	if want := []float64{1, MaxWeight, inertWeight, 20}; !slices.Equal(got, want) {
+	if want := []float64{1, MaxWeight, InertWeight, 20}; !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}
 }

@@ -272,6 +272,9 @@ func (b *bisection) twin(ctx context.Context, step *kernel.BisectStep, c kernel.
 		return nil
 	}
 	step.Reason = "the same kernel as " + first.Short()
+	if b.builds[p.Commit].SameAs != "" {
+		step.Reason += ", as it changes no file that the build reads"
+	}
 	b.search.Observe(bisect.Observation{Commit: p.Commit, Twin: true, Of: s.first})
 	return nil
 }

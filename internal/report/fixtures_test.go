@@ -214,7 +214,7 @@ func seriesFixture() *kernel.SeriesResult {
 		ok(6, "selftests/vm: more tests", tests(both)),
 	}
 	r.Commits[1].Build.Cached = true
-	r.Commits[5].Build = kernel.Build{Status: kernel.BuildOK, Cached: true}
+	r.Commits[5].Build = kernel.Build{Status: kernel.BuildOK, Cached: true, SameAs: r.Commits[4].SHA}
 	for _, n := range []string{"cow/vmsplice-child-unmap/thp-pmd", "cow/vmsplice-child-unmap/thp-pte", "cow/swap-in-reuse/base"} {
 		r.FirstBad[n] = sha(4)
 	}

@@ -68,6 +68,18 @@ func (s *series) also() string {
 	if n := len(inconclusive); n > 0 {
 		parts = append(parts, fmt.Sprintf("%s inconclusive", count(n, "test")))
 	}
+	unread := 0
+	for i := range s.rows {
+		if s.rows[i].Build.SameAs != "" {
+			unread++
+		}
+	}
+	if unread > 0 {
+		parts = append(parts, fmt.Sprintf("%s not built: it changes no file that the build reads", count(unread, "commit")))
+		if unread > 1 {
+			parts[len(parts)-1] = fmt.Sprintf("%s not built: they change no file that the build reads", count(unread, "commit"))
+		}
+	}
 	for i := range s.rows {
 		if u := remarks(s.rows[i].Tests); u != "" {
 			parts = append(parts, "at "+s.rows[i].num+" "+u)

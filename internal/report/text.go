@@ -100,6 +100,8 @@ func buildWord(b *kernel.Build) string {
 		return "failed"
 	case b.Status == "":
 		return ""
+	case b.SameAs != "":
+		return "not needed"
 	case b.Cached:
 		return "cached"
 	}
