@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/kernel-bisect/kbisect/internal/leash"
 )
 
@@ -37,6 +39,9 @@ const (
 	maxLine   = 64 << 10
 	maxJudged = 1 << 10 // of a line: what is looked at, and told
 )
+
+// niceness of builds, as nice(1) has it by default.
+const niceness = 10
 
 func (b *Builder) newMake(start time.Time) (*makeRun, error) {
 	if err := os.MkdirAll(b.Objects, 0o755); err != nil {
@@ -107,6 +112,9 @@ func (m *makeRun) run(ctx context.Context, env, argv []string) (bool, error) {
 		return false, fmt.Errorf("start %s: %w", name, err)
 	}
 	_ = w.Close()
+	// Guests go first, and so does whoever sits at the machine. What make starts
+	// inherits it; without it a build works as well.
+	_ = unix.Setpriority(unix.PRIO_PGRP, cmd.Process.Pid, niceness)
 	read := make(chan error, 1)
 	go func() { read <- m.consume(r) }()
 	err = cmd.Wait()

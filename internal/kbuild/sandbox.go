@@ -16,6 +16,8 @@ import (
 const (
 	sandboxSrc = "/build/src"
 	sandboxObj = "/build/obj"
+	// sandboxCcache holds objects that were compiled for other commits.
+	sandboxCcache = "/build/ccache"
 )
 
 // paths returns the source and object tree as make sees them.
@@ -59,6 +61,16 @@ func inSandbox(path string) bool {
 // read-only, can write to the object tree and a private /tmp, and has no
 // network, no home and no other processes.
 func (b *Builder) wrap(env, argv []string) (name string, args, environ []string) {
+	links, keep := Ccache(), b.ccacheDir()
+	if links != "" && os.MkdirAll(keep, 0o755) == nil {
+		seen := keep
+		if b.Sandbox {
+			seen = sandboxCcache
+		}
+		env = append(ccacheEnv(links, seen, buildPath(b.Sandbox)), env...)
+	} else {
+		links = ""
+	}
 	environ = buildEnv(b.Sandbox, env)
 	if !b.Sandbox {
 		return argv[0], argv[1:], environ
@@ -66,6 +78,9 @@ func (b *Builder) wrap(env, argv []string) (name string, args, environ []string)
 	args = append(sandboxArgs(),
 		"--ro-bind", b.Source.Dir(), sandboxSrc)
 	args = append(args, hide(b.Source.Dir())...)
+	if links != "" {
+		args = append(args, "--bind", keep, sandboxCcache)
+	}
 	args = append(args, "--bind", b.Objects, sandboxObj, "--chdir", sandboxObj, "--")
 	return "bwrap", append(args, argv...), environ
 }
