@@ -153,7 +153,7 @@ func (c *BisectRequest) request(*uploaded) (Request, error) {
 	switch {
 	case len(c.Tests)+len(c.Programs) != 1:
 		return r, &BadInput{"tests", "a bisection follows one test: name the one that fails, or send one program"}
-	case c.ShareGuests:
+	case c.ShareGuests != nil && *c.ShareGuests:
 		return r, &BadInput{"share_guests", "a bisection gives every run a guest of its own"}
 	}
 	if err := revision("good", c.Good); err != nil {

@@ -17,13 +17,14 @@ import (
 )
 
 func TestSubmit(t *testing.T) {
+	yes := true
 	for _, c := range []struct {
 		kind Kind
 		body string
 		want Request
 	}{
 		{Check, `{"repo":"linux","rev":"v6.1^{commit}","tests":["cow/*"],"profile":"cow","runs":3,"max_runs":9,"priority":"waiting","fresh":true,"share_guests":true}`,
-			Request{Repo: "linux", Rev: "v6.1^{commit}", Plan: Plan{Tests: []string{"cow/*"}, Profile: "cow", Runs: 3, MaxRuns: 9, Priority: Waiting, Fresh: true, ShareGuests: true}}},
+			Request{Repo: "linux", Rev: "v6.1^{commit}", Plan: Plan{Tests: []string{"cow/*"}, Profile: "cow", Runs: 3, MaxRuns: 9, Priority: Waiting, Fresh: true, ShareGuests: &yes}}},
 		{Series, `{"repo":"linux","base":"v6.1","head":"HEAD~3","programs":[{"name":"a.c","text":"int main;\n","settings":"timeout: 3m\n"}]}`,
 			Request{Repo: "linux", Base: "v6.1", Head: "HEAD~3", Plan: Plan{Programs: []Program{{"a.c", "int main;\n", "timeout: 3m\n"}}}}},
 		{Bisect, `{"repo":"linux","good":"v6.1","bad":"v6.2","tests":["cow/a/base"],"find_fix":true,"confidence":0.95,"paths":["mm"],"suspects":["mm/gup.c"],"max_runs":500,"max_seconds":60}`,

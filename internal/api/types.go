@@ -41,7 +41,7 @@ type Plan struct {
 	Runs        int       `json:"runs,omitempty" minimum:"1" maximum:"10000" doc:"Runs of each test at least; default 2"`
 	MaxRuns     int       `json:"max_runs,omitempty" minimum:"1" maximum:"1000000" doc:"Runs at most: of each test, or of the whole bisection"`
 	Fresh       bool      `json:"fresh,omitempty" doc:"Make every run anew instead of using recorded ones of the same kernel"`
-	ShareGuests bool      `json:"share_guests,omitempty" doc:"Let tests that pass do so in one guest; not for a bisection"`
+	ShareGuests *bool     `json:"share_guests,omitempty" doc:"Let tests that pass do so in one guest; default: in a series they do, in a bisection they never do"`
 	Priority    Priority  `json:"priority,omitempty" enum:"waiting,normal,nightly" doc:"Who is served first; default normal"`
 }
 

@@ -160,7 +160,7 @@ func (b *bench) addBuilder(ctx context.Context, o *options) error {
 	if err != nil {
 		return err
 	}
-	builder.Progress = b.bar.building
+	builder.Progress, b.lab.BuildAhead = b.bar.building, true
 	b.lab.Build = func(ctx context.Context, c kernel.Commit) (kernel.Build, error) {
 		if kept, ok, err := builder.Kept(ctx, c); ok || err != nil {
 			return kept, err

@@ -55,7 +55,7 @@ them and the kernel lacks them.`,
 	}
 	s.register(cmd)
 	p.register(cmd)
-	p.registerTests(cmd)
+	p.registerTests(cmd, false)
 	far.register(cmd)
 	return cmd
 }
@@ -108,7 +108,7 @@ not build or boot, or the test skips), and 128 when something else is wrong. Wit
 	}
 	s.register(cmd)
 	p.register(cmd)
-	p.registerTests(cmd)
+	p.registerTests(cmd, false)
 	return cmd
 }
 

@@ -54,14 +54,15 @@ const (
 	scriptUsage  = "run this shell script `file` in the guest"
 )
 
-// registerTests adds the flags of commands that run several tests.
-func (p *planFlags) registerTests(cmd *cobra.Command) {
+// registerTests adds the flags of commands that run several tests, which share
+// guests unless told otherwise, or do not.
+func (p *planFlags) registerTests(cmd *cobra.Command, share bool) {
 	f := cmd.Flags()
 	f.StringArrayVar(&p.tests, "test", nil, "test name or `glob`, see list tests; repeatable; takes races if it matches nothing else (default: the profile's tests, unless there is --program or --script)")
 	f.StringArrayVar(&p.programs, "program", nil, programUsage+"; repeatable")
 	f.StringArrayVar(&p.scripts, "script", nil, scriptUsage+"; repeatable")
 	// Two clean runs put a verdict above 95 %.
-	f.BoolVar(&p.shareGuests, "share-guests", false, "let tests that pass do so in one guest; one that does not gets guests of its own")
+	f.BoolVar(&p.shareGuests, "share-guests", share, "let tests that pass do so in one guest; one that does not gets guests of its own")
 	f.IntVar(&p.runs, "runs", defaultRuns, "runs of each test at least; more are made while they disagree")
 	f.IntVar(&p.maxRuns, "max-runs", 0, "runs of each test at most, whether they agree or not (default 20, and 100 where a series compares commits)")
 }

@@ -36,7 +36,7 @@ func (r *remote) plan(cmd *cobra.Command, p planFlags) (api.Plan, error) {
 			return api.Plan{}, usagef("--%s is not for a service: leave it or --server out", local)
 		}
 	}
-	plan := api.Plan{Tests: p.tests, MaxRuns: p.maxRuns, Fresh: p.fresh, ShareGuests: p.shareGuests, Priority: api.Waiting}
+	plan := api.Plan{Tests: p.tests, MaxRuns: p.maxRuns, Fresh: p.fresh, ShareGuests: &p.shareGuests, Priority: api.Waiting}
 	if p.profile != kconfigs.Profiles()[0].Name {
 		plan.Profile = p.profile
 	}

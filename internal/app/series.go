@@ -66,7 +66,7 @@ func newSeries(o *options) *cobra.Command {
 		},
 	}
 	p.register(cmd)
-	p.registerTests(cmd)
+	p.registerTests(cmd, true)
 	far.register(cmd)
 	f := cmd.Flags()
 	f.StringVar(&repo, "repo", "", "the kernel's git repository `directory`; only read, never changed")

@@ -27,6 +27,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/zap"
 
+	"github.com/kernel-bisect/kbisect/internal/agentproto"
 	"github.com/kernel-bisect/kbisect/internal/job"
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 	"github.com/kernel-bisect/kbisect/internal/runner"
@@ -85,6 +86,9 @@ func pause(ctx context.Context, d time.Duration) error {
 
 func (s *simulated) Runs(ctx context.Context, cell, job string) ([]kernel.Run, error) {
 	runs, err := s.Record.Runs(ctx, cell, job)
+	if strings.HasSuffix(cell, "-shared") { // no guest is shared here
+		return runs, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.made[cell], s.last = len(runs), cell
@@ -143,6 +147,10 @@ func (b *simulatedBench) Run(ctx context.Context, p runner.Program) (kernel.Run,
 	return r, pause(ctx, b.slow)
 }
 
+// Guest has what the tests need.
+func (b *simulatedBench) Guest() agentproto.Hello {
+	return agentproto.Hello{THPSizes: []int64{2 << 20}, SwapKiB: 1 << 17}
+}
 func (b *simulatedBench) PlanOut(runner.Program) (kernel.Run, bool) { return kernel.Run{}, false }
 func (b *simulatedBench) Close()                                    {}
 func (b *simulatedBench) RunTogether(context.Context, []runner.Program) (map[string]kernel.Run, error) {

@@ -37,7 +37,7 @@ type submission struct {
 	runs     int      // 0 for the default
 	maxRuns  int
 	fresh    bool
-	share    bool // guests
+	share    *bool // guests; nil: in a series
 	priority store.Priority
 	owner    string
 	label    string // what the title begins with, "" for nothing
@@ -134,8 +134,11 @@ func (r request) question() string {
 
 // prepare turns a submission into a request with the commits found.
 func (s *service) prepare(ctx context.Context, sub submission) (request, string, error) {
-	req := request{Kind: sub.kind, Profile: sub.profile, Tests: sub.tests, Runs: sub.runs, MaxRuns: sub.maxRuns, Fresh: sub.fresh, ShareGuests: sub.share, Search: sub.search, Kconfig: sub.kconfig, TestTimeout: sub.testTimeout}
+	req := request{Kind: sub.kind, Profile: sub.profile, Tests: sub.tests, Runs: sub.runs, MaxRuns: sub.maxRuns, Fresh: sub.fresh, Search: sub.search, Kconfig: sub.kconfig, TestTimeout: sub.testTimeout}
 	fail := func(field string, err error) (request, string, error) { return req, "", &fieldError{field, err} }
+	if req.ShareGuests = sub.kind == "series"; sub.share != nil {
+		req.ShareGuests = *sub.share
+	}
 	if req.Profile == "" {
 		req.Profile = kconfigs.Profiles()[0].Name
 	}

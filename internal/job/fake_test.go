@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -95,7 +96,8 @@ type world struct {
 	// outcome for each, the same in every run; behind a colon the program's own.
 	several map[string]string
 
-	left                int // calls of the lab and the record until the power goes; negative: never
+	mu                  sync.Mutex // builds may be under way beside runs
+	left                int        // calls of the lab and the record until the power goes; negative: never
 	builds, boots, runs int
 	shared              int            // runs of several tests
 	open, mayOpen       int            // benches
@@ -140,6 +142,8 @@ func (w *world) badFrom(i int, test, outcomes string) {
 }
 
 func (w *world) power() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.left == 0 {
 		return errCut
 	}
@@ -175,6 +179,8 @@ func (w *world) buildInto(cache map[int]bool, image map[int]int, c kernel.Commit
 	if err := w.power(); err != nil {
 		return kernel.Build{}, err
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	i := number(c.SHA)
 	cached := cache[i]
 	if !cached {

@@ -42,6 +42,8 @@ type Record interface {
 type Lab struct {
 	Job   string // id
 	Build func(ctx context.Context, c kernel.Commit) (kernel.Build, error)
+	// BuildAhead lets a series build the next commit while it runs one.
+	BuildAhead bool
 	// BuildClean is Build from nothing, kept apart from what Build makes.
 	BuildClean func(ctx context.Context, c kernel.Commit) (kernel.Build, error)
 	// Revert makes a commit on top of head that undoes culprit, or says why

@@ -15,11 +15,13 @@ import (
 func (l *Lab) Series(ctx context.Context, base kernel.Commit, commits []kernel.Commit, plan Plan, res *kernel.SeriesResult, update func()) error {
 	res.Base, res.Commits, res.BaseRow, res.Total = base, nil, nil, len(commits)
 	total := len(commits) + 1
-	st := &seriesTest{lab: l, plan: plan, res: res, total: total}
+	st := &seriesTest{lab: l, plan: plan, res: res, total: total, builds: ahead{build: l.Build}}
 	defer st.up.closeAll()
-	for i, c := range append([]kernel.Commit{base}, commits...) {
+	defer st.builds.close()
+	all := append([]kernel.Commit{base}, commits...)
+	for i, c := range all {
 		e := Event{Commit: c, Index: i + 1, Total: total}
-		row, s, err := st.row(ctx, c, e)
+		row, s, err := st.row(ctx, e, all[i:])
 		if err != nil {
 			return err
 		}
@@ -49,19 +51,23 @@ type seriesTest struct {
 	rows     []kernel.CommitResult // the base first
 	subjects []*subject            // of each row; nil where there is nothing to run
 	up       kernelsUp
+	builds   ahead
 	turns    int // rounds of comparing
 }
 
-// row builds, boots and tests one commit. One whose kernel the series has seen
-// before shares its runs.
-func (st *seriesTest) row(ctx context.Context, c kernel.Commit, e Event) (kernel.CommitResult, *subject, error) {
-	l := st.lab
+// row builds, boots and tests the first of the commits that are left. One whose
+// kernel the series has seen before shares its runs.
+func (st *seriesTest) row(ctx context.Context, e Event, left []kernel.Commit) (kernel.CommitResult, *subject, error) {
+	l, c := st.lab, left[0]
 	row := kernel.CommitResult{SHA: c.SHA, Subject: c.Subject, Boot: kernel.Boot{Status: kernel.BootNone}}
 	e.Phase = "build"
 	l.notify(e)
 	var err error
-	if row.Build, err = l.Build(ctx, c); err != nil {
+	if row.Build, err = st.builds.get(ctx, c); err != nil {
 		return row, nil, err
+	}
+	if l.BuildAhead && len(left) > 1 {
+		st.builds.soon(ctx, left[1])
 	}
 	if row.Build.Status != kernel.BuildOK {
 		row.Tests = st.plan.Untestable("does not build: " + row.Build.Error)

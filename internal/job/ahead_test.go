@@ -1,0 +1,122 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/kernel-bisect/kbisect/internal/kernel"
+)
+
+// slowBuild takes a minute, and notes what came of it.
+func slowBuild(log *[]string) func(context.Context, kernel.Commit) (kernel.Build, error) {
+	return func(ctx context.Context, c kernel.Commit) (kernel.Build, error) {
+		select {
+		case <-time.After(time.Minute):
+			*log = append(*log, c.SHA)
+			return kernel.Build{Status: kernel.BuildOK, Kernel: kernel.Kernel{Digest: c.SHA}}, nil
+		case <-ctx.Done():
+			*log = append(*log, "no "+c.SHA)
+			return kernel.Build{}, context.Cause(ctx)
+		}
+	}
+}
+
+func TestAhead(t *testing.T) {
+	a, b := kernel.Commit{SHA: "a"}, kernel.Commit{SHA: "b"}
+	for _, tt := range []struct {
+		name    string
+		do      func(t *testing.T, x *ahead) (kernel.Build, error)
+		log     string
+		minutes float64
+	}{
+		{"what was begun", func(t *testing.T, x *ahead) (kernel.Build, error) {
+			x.soon(t.Context(), a)
+			time.Sleep(45 * time.Second)
+			return x.get(t.Context(), a)
+		}, "a", 1},
+		{"another", func(t *testing.T, x *ahead) (kernel.Build, error) {
+			x.soon(t.Context(), b)
+			x.soon(t.Context(), a) // one at a time
+			time.Sleep(30 * time.Second)
+			return x.get(t.Context(), a)
+		}, "no b, a", 1.5},
+		{"nothing was begun", func(t *testing.T, x *ahead) (kernel.Build, error) { return x.get(t.Context(), a) }, "a", 1},
+		{"given up", func(t *testing.T, x *ahead) (kernel.Build, error) {
+			x.soon(t.Context(), b)
+			x.close()
+			x.close()
+			return x.get(t.Context(), a)
+		}, "no b, a", 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var log []string
+				start := time.Now()
+				got, err := tt.do(t, &ahead{build: slowBuild(&log)})
+				if err != nil || got.Kernel.Digest != "a" {
+					t.Errorf("%+v, %v", got, err)
+				}
+				if s := strings.Join(log, ", "); s != tt.log || time.Since(start).Minutes() != tt.minutes {
+					t.Errorf("built %s in %s, want %s in %g min", s, time.Since(start), tt.log, tt.minutes)
+				}
+			})
+		})
+	}
+}
+
+// A series builds the next commit while it runs one, and says of a build that
+// fails in the background what it says of any.
+func TestSeriesBuildsAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 4)
+		l := w.lab("j")
+		var log []string
+		build, boot := slowBuild(&log), l.Boot
+		l.Build = func(ctx context.Context, c kernel.Commit) (kernel.Build, error) {
+			if _, err := build(ctx, c); err != nil {
+				return kernel.Build{}, err
+			}
+			return w.buildOne(ctx, c)
+		}
+		l.Boot = func(ctx context.Context, k kernel.Kernel) (Bench, kernel.Boot, error) {
+			time.Sleep(time.Minute) // as long as a build
+			return boot(ctx, k)
+		}
+		l.BuildAhead = true
+		start := time.Now()
+		if res, err := series(t, w, l, plan("a")); err != nil || table(res, 0) != "gggg" {
+			t.Errorf("%+v, %v", res, err)
+		}
+		if took := time.Since(start).Minutes(); took != 5 {
+			t.Errorf("%g min; one after another it is 8", took)
+		}
+	})
+}
+
+func TestSeriesIsCancelledWhileItBuildsAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 3)
+		l := w.lab("j")
+		var log []string
+		build := slowBuild(&log)
+		l.Build = func(ctx context.Context, c kernel.Commit) (kernel.Build, error) {
+			if number(c.SHA) == 0 {
+				return w.buildOne(ctx, c)
+			}
+			return build(ctx, c)
+		}
+		l.BuildAhead = true
+		broken := errors.New("no guests today")
+		l.Boot = func(context.Context, kernel.Kernel) (Bench, kernel.Boot, error) { return nil, kernel.Boot{}, broken }
+		if _, err := series(t, w, l, plan("a")); !errors.Is(err, broken) {
+			t.Error(err)
+		}
+		if s := strings.Join(log, ", "); s != "no "+sha(1) { // it is over when Series returns
+			t.Errorf("built %s", s)
+		}
+	})
+}
