@@ -12,7 +12,7 @@ BUSYBOX  ?= $(shell command -v busybox)
 GOFILES  := $(shell find cmd internal kconfigs vmimage -name '*.go' -not -name '*_test.go')
 REPRO    := $(wildcard vmimage/reproducers/*.c vmimage/reproducers/*.h vmimage/reproducers/build.sh)
 
-.PHONY: help build deps browser test unit lint e2e demo simulate versions ladder mutants clean
+.PHONY: help build deps browser test unit lint e2e demo bench simulate versions ladder mutants clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -70,6 +70,9 @@ mutants: build ## build and test every mutant of 6.1 and 6.12 and print who noti
 
 simulate: ## the search engine in simulated worlds (tests/simulation/README.md; 10 minutes)
 	@$(GO) run ./tests/simulation > $(BIN)/simulation.md; status=$$?; cp $(BIN)/simulation.md tests/simulation/README.md; exit $$status
+
+bench: build ## time it beside git bisect run, a loop over a series and booted guests (tests/bench; 40 minutes)
+	@$(GO) run ./tests/bench
 
 demo: deps build ## the main job: a planted series tested and bisected on a real kernel
 	@tests/demo

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -143,6 +144,17 @@ func benchRun(b *testing.B, noFork bool) {
 	}
 }
 
+// BenchmarkTwoForkedRuns is two such runs at a time, of two kernels that are up.
+func BenchmarkTwoForkedRuns(b *testing.B) {
+	one, other := bootSound(b, false), bootSound(b, false)
+	for b.Loop() {
+		var both sync.WaitGroup
+		both.Go(func() { runOnce(b, one, 0) })
+		both.Go(func() { runOnce(b, other, 0) })
+		both.Wait()
+	}
+}
+
 // BenchmarkIteration tells what one more iteration of a test within a run costs,
 // beside a forked run: medians, of runs that follow one another.
 func BenchmarkIteration(b *testing.B) {
@@ -175,7 +187,7 @@ func runOnce(b *testing.B, booted *runner.Booted, iterations int) (seconds float
 	start := time.Now()
 	r, err := booted.Run(context.Background(), p)
 	if err != nil || r.Outcome != kernel.Pass {
-		b.Fatal(err, r.Outcome, r.Reason)
+		b.Error(err, r.Outcome, r.Reason) // not Fatal: it may be a goroutine of its own
 	}
 	return time.Since(start).Seconds()
 }
