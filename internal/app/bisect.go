@@ -4,15 +4,11 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"slices"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/kernel-bisect/kbisect/internal/bisect"
 	"github.com/kernel-bisect/kbisect/internal/gitrepo"
-	"github.com/kernel-bisect/kbisect/internal/history"
 	"github.com/kernel-bisect/kbisect/internal/job"
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 	"github.com/kernel-bisect/kbisect/internal/runner"
@@ -193,15 +189,7 @@ func (o *options) runBisect(ctx context.Context, ws *workspace, id string, req r
 		return err
 	}
 	how := req.Search
-	commits, outside, err := repo.Candidates(ctx, req.Base, req.Head, gitrepo.RangeOptions{Paths: how.Paths, FirstParent: how.FirstParent, AncestryPath: how.FindFix})
-	if err != nil {
-		return err
-	}
-	graph, err := history.New(commits)
-	if err != nil {
-		return err
-	}
-	prior, err := how.prior(ctx, repo, req, commits)
+	whole, err := newHunt(ctx, repo, req, older, newer)
 	if err != nil {
 		return err
 	}
@@ -219,38 +207,17 @@ func (o *options) runBisect(ctx context.Context, ws *workspace, id string, req r
 	if how.FindFix {
 		res.Good, res.Bad = newer, older
 	}
-	search := bisect.New(&graph.Shape, bisect.Options{
-		Confidence: how.Confidence, Fix: how.FindFix, Prior: prior, Free: how.free(commits), Price: how.Price,
-		MaxIterations: how.MaxIterations, MaxRuns: how.MaxRuns, MaxBuilds: how.MaxBuilds,
-	})
-	over := job.Range{Good: older, Graph: graph, AnyFailure: how.AnyFailure,
-		Details: func(ctx context.Context, c kernel.Commit) (kernel.Commit, error) {
-			full, err := repo.Commit(ctx, c.SHA)
-			full.Parents = c.Parents // of the candidates
-			return full, err
-		}}
-	if how.MaxTime > 0 {
-		over.Until = time.Now().Add(how.MaxTime)
-	}
 	// Half a search has no answer to show, and Status says how the search ended.
 	ended := func(string) bool { return false }
 	err = o.carryOut(ctx, b, growing{res, &res.Seconds, ended}, func(update func()) error {
-		if err := b.lab.Bisect(ctx, over, search, programs[0], res, update); err != nil {
+		end, err := whole.near(ctx, repo, req, b, programs[0], res, update)
+		if err == nil && end.SHA == "" {
+			end, err = newer, whole.search(ctx, b, programs[0], res, update)
+		}
+		if err != nil || how.NoConfirm {
 			return err
 		}
-		if outside && res.Culprit != nil && res.Culprit.SHA == newer.SHA {
-			// It stands for all that was left out above the other candidates.
-			res.Status, res.Culprit, res.Candidates = kernel.NoConclusion, nil, nil
-			res.Reason = "no commit that touches the paths made the difference: search without --path, or with others"
-			update()
-		} else if outside && slices.ContainsFunc(res.Candidates, func(c kernel.Candidate) bool { return c.SHA == newer.SHA }) {
-			res.Reason += "; " + newer.Short() + " stands for the commits that do not touch the paths, too"
-			update()
-		}
-		if how.NoConfirm {
-			return nil
-		}
-		return o.confirm(ctx, repo, b, programs[0], res, update)
+		return o.confirm(ctx, repo, b, programs[0], end, res, update)
 	})
 	if err != nil {
 		return err
@@ -262,7 +229,7 @@ func (o *options) runBisect(ctx context.Context, ws *workspace, id string, req r
 }
 
 // confirm tries again what a search found.
-func (o *options) confirm(ctx context.Context, repo *gitrepo.Repo, b *bench, p runner.Program, res *kernel.BisectResult, update func()) error {
+func (o *options) confirm(ctx context.Context, repo *gitrepo.Repo, b *bench, p runner.Program, badEnd kernel.Commit, res *kernel.BisectResult, update func()) error {
 	if res.Status != kernel.Found {
 		return nil
 	}
@@ -279,8 +246,11 @@ func (o *options) confirm(ctx context.Context, repo *gitrepo.Repo, b *bench, p r
 	}
 	p.Iterations = res.Iterations
 	res.Confirmation = &kernel.Confirmation{}
+	if res.FindFix {
+		badEnd = res.Bad
+	}
 	return b.lab.Confirm(ctx, job.Finding{
-		Culprit: culprit, Parent: parent, BadEnd: res.Bad, FindFix: res.FindFix, Program: p, Signature: b.chased(res),
+		Culprit: culprit, Parent: parent, BadEnd: badEnd, FindFix: res.FindFix, Program: p, Signature: b.chased(res),
 		FailRate: res.FailRate.Low, FalseFailRate: res.FalseFailRate.Mean, Confidence: b.req.Search.Confidence,
 	}, res.Confirmation, update)
 }

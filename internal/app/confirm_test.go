@@ -37,7 +37,7 @@ func TestConfirmOfARoot(t *testing.T) {
 	}
 	res := &kernel.BisectResult{Status: kernel.Found, Culprit: &root}
 	var o options
-	if err := o.confirm(t.Context(), repo, nil, runner.Program{}, res, func() {}); err != nil || res.Confirmation != nil {
+	if err := o.confirm(t.Context(), repo, nil, runner.Program{}, res.Bad, res, func() {}); err != nil || res.Confirmation != nil {
 		t.Errorf("%+v, %v", res.Confirmation, err)
 	}
 }

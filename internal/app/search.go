@@ -36,6 +36,8 @@ type searchRequest struct {
 	// far as one knew when the job began; nil where the range is long. The others
 	// are less likely, and cost nothing if they are tried.
 	Read []string `json:"read,omitempty"`
+	// Nearer is a commit to try before the newer end: see nearer.
+	Nearer string `json:"nearer,omitempty"`
 	// Price of a build in runs, as the builds of the range and the latest runs
 	// have it; 0 where there were too few.
 	Price float64 `json:"price,omitempty"`
@@ -171,7 +173,7 @@ func (o *options) predict(ctx context.Context, ws *workspace, repo *gitrepo.Repo
 		return err
 	}
 	if len(commits) <= maxToRead {
-		if req.Search.Read, err = readOf(ctx, repo, builder, req, commits); err != nil {
+		if err := foresee(ctx, repo, builder, req, commits); err != nil {
 			return err
 		}
 	}
@@ -180,18 +182,27 @@ func (o *options) predict(ctx context.Context, ws *workspace, repo *gitrepo.Repo
 	return err
 }
 
-// readOf are the commits that change what builds read.
-func readOf(ctx context.Context, repo *gitrepo.Repo, builder *kbuild.Builder, req *request, commits []string) ([]string, error) {
+// foresee finds out which commits change what builds read, and what can be had
+// for little.
+func foresee(ctx context.Context, repo *gitrepo.Repo, builder *kbuild.Builder, req *request, commits []string) error {
 	opened, err := builder.Opens(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	unread := map[string]bool{}
-	err = repo.Changes(ctx, req.Base, req.Head, func(c history.Change) { unread[c.SHA] = !c.Touches(opened) })
+	unread, files := map[string]bool{}, map[string][]string{}
+	err = repo.Changes(ctx, req.Base, req.Head, func(c history.Change) {
+		unread[c.SHA] = !c.Touches(opened)
+		files[c.SHA] = c.Files
+	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return slices.DeleteFunc(commits, func(sha string) bool { return unread[sha] }), nil
+	req.Search.Read = slices.DeleteFunc(commits, func(sha string) bool { return unread[sha] })
+	if slices.Contains(req.Search.Built, req.Head) {
+		return nil
+	}
+	req.Search.Nearer, err = nearEnd(ctx, repo, builder, req, files)
+	return err
 }
 
 // price is the median of builds in medians of runs. The median keeps the first

@@ -1,0 +1,88 @@
+package app
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/kernel-bisect/kbisect/internal/gitrepo"
+	"github.com/kernel-bisect/kbisect/internal/job"
+	"github.com/kernel-bisect/kbisect/internal/kernel"
+	"github.com/kernel-bisect/kbisect/internal/runner"
+	"github.com/kernel-bisect/kbisect/internal/store"
+)
+
+// The commit that is tried before the newer end becomes the bad end if it fails,
+// and the newer end is then never built. If it passes, or what lies below it
+// explains nothing, the whole range is searched.
+func TestNearEnd(t *testing.T) {
+	t.Setenv("FAILS", "always")
+	dir, shas := smallKernel(t, 12)
+	home := t.TempDir()
+	repo, err := gitrepo.Open(t.Context(), home, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	older, err := repo.Commit(t.Context(), shas[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	newer, err := repo.Commit(t.Context(), shas[11])
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := runner.Program{Name: "a", Argv: []string{"a"}}
+	for _, tt := range []struct {
+		name    string
+		nearer  string
+		culprit int
+		end     string
+		reason  string
+	}{
+		{"it fails", shas[6], 3, shas[6], "fails already"},
+		{"it is the culprit", shas[6], 6, shas[6], "fails already"},
+		{"it passes", shas[6], 9, "", ""},
+		{"there is none", "", 3, "", ""},
+	} {
+		records, err := store.Open(t.Context(), t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := records.NewJob(t.Context(), "j", "bisect", []byte("{}")); err != nil {
+			t.Fatal(err)
+		}
+		req := request{Base: older.SHA, Head: newer.SHA, Search: defaultSearch()}
+		req.Search.Nearer = tt.nearer
+		b := &bench{lab: &job.Lab{Job: "j", Record: records, Fresh: true}, req: req}
+		newSimulation(func(sha string) bool { return slices.Index(shas, sha) >= tt.culprit }, 0).lab(b.lab)
+		built, build := map[string]bool{}, b.lab.Build
+		b.lab.Build = func(ctx context.Context, c kernel.Commit) (kernel.Build, error) {
+			built[c.SHA] = true
+			return build(ctx, c)
+		}
+		whole, err := newHunt(t.Context(), repo, req, older, newer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var res kernel.BisectResult
+		end, err := whole.near(t.Context(), repo, req, b, p, &res, func() {})
+		if err != nil || end.SHA != tt.end {
+			t.Fatalf("%s: %+v, %v", tt.name, end, err)
+		}
+		if tt.end == "" {
+			if res.Status != "" || len(res.Steps) > 0 || built[shas[11]] {
+				t.Errorf("%s: it leaves %+v", tt.name, res)
+			}
+			if err := whole.search(t.Context(), b, p, &res, func() {}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if res.Status != kernel.Found || res.Culprit.SHA != shas[tt.culprit] || !strings.Contains(res.Reason, tt.reason) || built[shas[11]] != (tt.end == "") {
+			t.Errorf("%s: %s %+v (%s), newer end built: %v", tt.name, res.Status, res.Culprit, res.Reason, built[shas[11]])
+		}
+		if err := records.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}

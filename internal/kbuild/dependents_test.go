@@ -1,0 +1,80 @@
+package kbuild
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+// cmdFile is what kbuild 6.1 leaves beside mm/mlock.o, shortened.
+const cmdFile = `cmd_mm/mlock.o := gcc -Wp,-MMD,mm/.mlock.o.d -I/build/src/include -include /build/src/include/linux/kconfig.h -c -o mm/mlock.o /build/src/mm/mlock.c
+
+source_mm/mlock.o := /build/src/mm/mlock.c
+
+deps_mm/mlock.o := \
+  /build/src/include/linux/kconfig.h \
+    $(wildcard include/config/FOO) \
+  /build/src/include/linux/mm.h \
+  arch/x86/include/generated/asm/rwonce.h \
+  /usr/lib/gcc/x86_64-linux-gnu/12/include/stdarg.h \
+
+mm/mlock.o: $(deps_mm/mlock.o)
+
+$(deps_mm/mlock.o):
+`
+
+func TestIncluded(t *testing.T) {
+	got := included([]byte(cmdFile), "/build/src")
+	if want := []string{"mm/mlock.c", "include/linux/kconfig.h", "include/linux/mm.h"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func FuzzIncluded(f *testing.F) {
+	f.Add([]byte(cmdFile))
+	f.Add([]byte("deps_x := \\\n/build/src/"))
+	f.Add([]byte("source_:= /build/src/\\"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		for _, file := range included(text, "/build/src") {
+			if len(file) > len(text) {
+				t.Errorf("%q is not of the file", file)
+			}
+		}
+	})
+}
+
+func TestDependents(t *testing.T) {
+	b := &Builder{Objects: t.TempDir(), Sandbox: true}
+	for name, text := range map[string]string{
+		"mm/.a.o.cmd": "source_a := /build/src/mm/a.c\n\ndeps_a := \\\n /build/src/include/mm.h \\\n /build/src/include/list.h \\\n\n",
+		"mm/.b.o.cmd": "source_b := /build/src/mm/b.c\n\ndeps_b := \\\n /build/src/include/mm.h \\\n\n",
+		"fs/.c.o.cmd": "source_c := /build/src/fs/c.c\n\ndeps_c := \\\n /build/src/include/list.h \\\n\n",
+		"fs/.d.o.cmd": "\x00 nonsense",
+		"fs/c.o":      "source_c := /build/src/mm/a.c\n",
+	} {
+		path := filepath.Join(b.Objects, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("/etc/passwd", filepath.Join(b.Objects, "fs/.e.o.cmd")); err != nil {
+		t.Fatal(err)
+	}
+	d, err := b.Dependents()
+	if err != nil {
+		t.Fatal(err)
+	}
+	count, last := d.Counter(), 0
+	for _, tt := range []struct {
+		path string
+		n    int
+	}{{"drivers/x.c", 0}, {"mm/a.c", 1}, {"include/mm.h", 2}, {"mm/b.c", 2}, {"include/list.h", 3}} {
+		if last = count(tt.path); last != tt.n {
+			t.Errorf("with %s %d objects, want %d", tt.path, last, tt.n)
+		}
+	}
+}
