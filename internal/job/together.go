@@ -36,6 +36,15 @@ func (s *subject) together(ctx context.Context, e Event, plan Plan) error {
 		}
 		runs = runs[:min(len(runs), plan.Runs)]
 		s.shared[p.Name] = &sharedRuns{runs: runs, reused: len(runs)}
+		if len(runs) < plan.Runs {
+			// One that had guests of its own did not pass in a shared one, of which
+			// nothing is on record. It need not show that again.
+			own, err := s.lab.Record.Runs(ctx, s.cell(&p), s.scope())
+			if err != nil {
+				return err
+			}
+			s.shared[p.Name].alone = len(evidence(own)) >= plan.Runs
+		}
 		several = append(several, p)
 	}
 	for round := range plan.Runs {

@@ -134,3 +134,33 @@ func TestSharedRunsAreApart(t *testing.T) {
 		}
 	}
 }
+
+// What is on record costs nothing, also of tests that do not pass.
+func TestShareGuestsAgain(t *testing.T) {
+	w := newWorld(t, 1)
+	w.script["0 b"] = "f"
+	p := plan("a", "b", "c")
+	for i := range p.Programs {
+		p.Programs[i].Several = true
+	}
+	p.ShareGuests = true
+	check := func() []kernel.TestResult {
+		t.Helper()
+		_, tests, err := w.lab("j").Check(t.Context(), kernel.Kernel{Digest: "0"}, w.commits[0], p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tests
+	}
+	first := check()
+	boots, runs, shared := w.boots, w.runs, w.shared
+	again := check()
+	if w.boots != boots || w.runs != runs || w.shared != shared {
+		t.Errorf("again: %d boots, %d runs, %d shared guests more", w.boots-boots, w.runs-runs, w.shared-shared)
+	}
+	for i, want := range []kernel.Verdict{kernel.Good, kernel.Bad, kernel.Good} {
+		if first[i].Verdict != want || again[i].Verdict != want {
+			t.Errorf("%s: %s, again %s", first[i].Name, first[i].Verdict, again[i].Verdict)
+		}
+	}
+}
