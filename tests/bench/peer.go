@@ -24,7 +24,8 @@ const step = `#!/bin/sh
 src=$1 obj=$2 runs=$3
 shift 3
 make -s -C "$src" O="$obj" -j"$(nproc)" ARCH=x86_64 LOCALVERSION= KBUILD_BUILD_VERSION=1 bzImage >"$obj.log" 2>&1 || exit 125
-for i in $(seq "$runs"); do
+tries=3
+while [ "$runs" -gt 0 ]; do
 	said=$(%s -kernel "$obj/arch/x86/boot/bzImage" -append "console=ttyS0 quiet panic=-1 reboot=t random.trust_cpu=on tsc=reliable %s tests=$(echo "$@" | tr ' ' ,)" </dev/null | tr -d '\r')
 	[ -z "$TABLE" ] || echo "$said" | grep '^RESULT' >"$TABLE"
 	case $said in
@@ -32,6 +33,13 @@ for i in $(seq "$runs"); do
 	*) exit 1 ;; # it crashed, or hangs
 	esac
 	case $said in *"RESULT 1"*) exit 1 ;; esac
+	# One test alone that skips says nothing.
+	if [ $# = 1 ] && case $said in *"RESULT 4"*) true ;; *) false ;; esac then
+		tries=$((tries - 1))
+		[ $tries -gt 0 ] && continue
+		exit 125
+	fi
+	runs=$((runs - 1))
 done
 exit 0
 `
