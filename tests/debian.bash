@@ -57,24 +57,24 @@ debian_download() {
 }
 
 # debian_source downloads the source of Linux MAJOR.MINOR and prints the path of
-# the package: from a suite that this machine uses, or else from the one where
-# Debian keeps a version that the machine's own release lacks.
+# the package: the newest that Debian has, or else that of the suites which this
+# machine uses.  The machine's own lists may be months old.
 debian_source() {
 	local version=$1 package=linux-source-$1
-	local -a where deb
+	local -a where=() deb
+	case $version in
+	5.10) where=(debian-security bullseye-security) ;;
+	6.1 | 6.12) where=(debian-security bookworm-security) ;;
+	7.3) where=(debian trixie-backports) ;;
+	esac
 	apt_options=()
 	say "downloading $package (about 150 MB)"
-	if ! apt-cache show "$package" >/dev/null 2>&1 || ! debian_download "$package"; then
-		case $version in
-		5.10) where=(debian-security bullseye-security) ;;
-		6.1 | 6.12) where=(debian-security bookworm-security) ;;
-		7.3) where=(debian trixie-backports) ;;
-		*) fail "$package is not in this machine's apt sources, and of other suites only 5.10, 6.1, 6.12 and 7.3 are known; set KBISECT_LINUX to a clone of Linux" ;;
-		esac
-		say "looking for it in ${where[1]}"
+	if [[ ${#where[@]} -gt 0 ]] && debian_mirror "${where[0]}" >/dev/null; then
 		debian_suite "${where[@]}"
-		debian_download "$package" || fail "cannot download $package from ${where[1]}"
+	elif ! apt-cache show "$package" >/dev/null 2>&1; then
+		fail "$package is not in this machine's apt sources, and of other suites only 5.10, 6.1, 6.12 and 7.3 are known; set KBISECT_LINUX to a clone of Linux"
 	fi
+	debian_download "$package" || fail "cannot download $package${where[1]:+ from ${where[1]}}"
 	deb=("$tmp/$package"_*.deb)
 	[[ -f ${deb[0]} ]] || fail "$package was downloaded and is not there"
 	echo "${deb[0]}"
