@@ -87,7 +87,7 @@ func (c *Cache) Import(key string, r io.Reader) error {
 		return fmt.Errorf("kernel cache: import of %s: it has no record", key[:12])
 	}
 	var b kernel.Build
-	if _, ok := decode(text, tmp); !ok || json.Unmarshal(text, &b) != nil || b.Kernel.Key != key {
+	if _, ok := decode(text, tmp, genuine); !ok || json.Unmarshal(text, &b) != nil || b.Kernel.Key != key {
 		return fmt.Errorf("kernel cache: import of %s: damaged, or the build of something else", key[:12])
 	}
 	return c.settle(key, tmp)
