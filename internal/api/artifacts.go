@@ -40,7 +40,7 @@ func ServeArtifact(w http.ResponseWriter, r *http.Request, kind, digest string, 
 	name := kind + "-" + digest[:12]
 	if kind == "kernel" {
 		h.Set("Content-Type", "application/octet-stream")
-		h.Set("Content-Disposition", `attachment; filename="bzImage-`+digest[:12]+`"`)
+		h.Set("Content-Disposition", `attachment; filename="kernel-`+digest[:12]+`"`)
 	} else {
 		h.Set("Content-Disposition", `inline; filename="`+name+`.txt"`)
 	}

@@ -39,7 +39,7 @@ func TestArtifacts(t *testing.T) {
 	}
 	kernel := httptest.NewRecorder()
 	ServeArtifact(kernel, httptest.NewRequest("GET", "/", nil), "kernel", strings.Repeat("ab", 32), []byte("MZ"))
-	if v := kernel.Header().Get("Content-Disposition"); v != `attachment; filename="bzImage-abababababab"` {
+	if v := kernel.Header().Get("Content-Disposition"); v != `attachment; filename="kernel-abababababab"` {
 		t.Error(v)
 	}
 }

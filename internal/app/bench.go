@@ -226,7 +226,7 @@ func (b *bench) builder(ctx context.Context, o *options) (*kbuild.Builder, error
 	}
 	return &kbuild.Builder{
 		Owner: b.ws.data, Source: b.slot, Objects: objects, Cache: cache,
-		Fragments: frags, Jobs: o.jobs, Timeout: buildTimeout, Sandbox: !b.req.NoSandbox, Log: b.log,
+		Fragments: frags, Jobs: o.jobs, Direct: b.profile.Machine.Type == "microvm", Timeout: buildTimeout, Sandbox: !b.req.NoSandbox, Log: b.log,
 	}, nil
 }
 

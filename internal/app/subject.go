@@ -9,9 +9,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/kernel-bisect/kbisect/internal/bzimage"
 	"github.com/kernel-bisect/kbisect/internal/gitrepo"
 	"github.com/kernel-bisect/kbisect/internal/kernel"
+	"github.com/kernel-bisect/kbisect/internal/kimage"
 	"github.com/kernel-bisect/kbisect/vmimage"
 )
 
@@ -23,7 +23,7 @@ type subjectFlags struct {
 
 func (s *subjectFlags) register(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringArrayVar(&s.kernels, "kernel", nil, "a ready kernel image `file` (bzImage); repeatable")
+	f.StringArrayVar(&s.kernels, "kernel", nil, "a ready kernel image `file` (bzImage, or vmlinux with a PVH entry); repeatable")
 	f.StringArrayVar(&s.modules, "modules", nil, "modules of --kernel: lib/modules/RELEASE or a `directory` above it; repeatable; sets --profile "+distributionProfile)
 	f.StringVar(&s.tree, "tree", "", "the files of this source `directory` as they are now, under git or not")
 	f.StringVar(&s.repo, "repo", "", "a git repository `directory`")
@@ -142,7 +142,7 @@ func readImage(file string) (readyKernel, error) {
 	if err != nil {
 		return readyKernel{}, usagef("--kernel %v", err)
 	}
-	release, err := bzimage.Release(data)
+	release, err := kimage.Release(data)
 	if err != nil {
 		return readyKernel{}, usagef("--kernel %s: %v", file, err)
 	}

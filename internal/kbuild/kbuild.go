@@ -22,6 +22,7 @@ import (
 	"github.com/kernel-bisect/kbisect/internal/imagecache"
 	"github.com/kernel-bisect/kbisect/internal/kconfig"
 	"github.com/kernel-bisect/kbisect/internal/kernel"
+	"github.com/kernel-bisect/kbisect/internal/kimage"
 )
 
 // Source provides the files of a commit.
@@ -47,10 +48,13 @@ type Builder struct {
 	Cache     *imagecache.Cache
 	Fragments []Fragment
 	Jobs      int
-	Timeout   time.Duration
-	Sandbox   bool
-	Log       *zap.Logger
-	Progress  func(Progress) // may be nil; called from one goroutine at a time
+	// Direct says that the machine starts a vmlinux at its PVH entry, where the
+	// configuration has one: nothing is compressed, and no boot code built.
+	Direct   bool
+	Timeout  time.Duration
+	Sandbox  bool
+	Log      *zap.Logger
+	Progress func(Progress) // may be nil; called from one goroutine at a time
 
 	toolchain string // digest, once known
 }
@@ -152,7 +156,7 @@ func (b *Builder) build(ctx context.Context, c kernel.Commit, key string, clean 
 	}
 	build.Seconds, build.Objects = time.Since(start).Seconds(), m.objects
 	build.Kernel.Key = key
-	image, config := filepath.Join(b.Objects, imageFile), filepath.Join(b.Objects, configFile)
+	image, config := filepath.Join(b.Objects, m.image), filepath.Join(b.Objects, configFile)
 	if build.Status != kernel.BuildOK {
 		image, config = "", ""
 	}
@@ -197,7 +201,9 @@ func cause(ctx context.Context, err error) error {
 
 // Names in the object tree.
 const (
-	imageFile   = "arch/x86/boot/bzImage"
+	bzImageFile = "arch/x86/boot/bzImage"
+	vmlinuxFile = "vmlinux"
+	packedFile  = "kbisect-vmlinux" // ours
 	configFile  = ".config"
 	releaseFile = "include/config/kernel.release"
 )
@@ -222,9 +228,17 @@ func (b *Builder) compile(ctx context.Context, m *makeRun, c kernel.Commit, reci
 			known.Config = settings{c.Tree, recipe, digest, opened}
 		}
 	}
+	config, err := readInside(b.Objects, configFile)
+	if err != nil {
+		return b.odd("configuration", err)
+	}
+	target := "bzImage"
+	if b.Direct && hasPVH(config) {
+		target = vmlinuxFile
+	}
 	var ok bool
-	_, err := known.during(b, func() (err error) {
-		ok, err = m.make(ctx, fmt.Sprintf("-j%d", b.Jobs), "bzImage")
+	_, err = known.during(b, func() (err error) {
+		ok, err = m.make(ctx, fmt.Sprintf("-j%d", b.Jobs), target)
 		return err
 	})
 	if err != nil {
@@ -234,11 +248,10 @@ func (b *Builder) compile(ctx context.Context, m *makeRun, c kernel.Commit, reci
 		return kernel.Build{Status: kernel.BuildFailed, Error: m.firstError()}, nil
 	}
 	k := kernel.Kernel{}
-	if k.Digest, err = fileDigest(b.Objects, imageFile); err != nil {
+	if m.image, k.Digest, err = b.image(target); err != nil {
 		return b.odd("kernel image", err)
 	}
-	config, err := readInside(b.Objects, configFile)
-	if err != nil {
+	if config, err = readInside(b.Objects, configFile); err != nil { // make may have put something else there
 		return b.odd("configuration", err)
 	}
 	k.ConfigDigest, k.ConfigCRC = digestOf(config), fmt.Sprintf("%08x", crc32.ChecksumIEEE(config))
@@ -248,6 +261,27 @@ func (b *Builder) compile(ctx context.Context, m *makeRun, c kernel.Commit, reci
 	}
 	k.Release = strings.TrimSpace(string(release))
 	return kernel.Build{Status: kernel.BuildOK, Kernel: k}, nil
+}
+
+// hasPVH says whether a kernel of a configuration has a PVH entry.
+func hasPVH(config []byte) bool { return kconfig.ParseConfig(config)["PVH"] == "y" }
+
+// image finds what a make of target left, as a file of the object tree to keep, and
+// its digest.
+func (b *Builder) image(target string) (file, digest string, err error) {
+	if target != vmlinuxFile {
+		digest, err = fileDigest(b.Objects, bzImageFile)
+		return bzImageFile, digest, err
+	}
+	whole, err := readInside(b.Objects, vmlinuxFile)
+	if err != nil {
+		return "", "", err
+	}
+	packed, err := kimage.Pack(whole)
+	if err != nil {
+		return "", "", fmt.Errorf("%w: %w", errOdd, err)
+	}
+	return packedFile, digestOf(packed), writeInside(b.Objects, packedFile, packed)
 }
 
 // odd is the outcome of a make that ended well without leaving what. Where
@@ -332,6 +366,9 @@ func (b *Builder) key(ctx context.Context, c kernel.Commit) (string, error) {
 	}
 	h := sha256.New()
 	fmt.Fprintf(h, "kbisect build v1\ntree %s\ntoolchain %s\n", c.Tree, b.toolchain)
+	if b.Direct {
+		fmt.Fprintln(h, "image vmlinux")
+	}
 	for _, f := range b.Fragments {
 		fmt.Fprintf(h, "fragment %s %d\n%s\n", f.Name, len(f.Text), f.Text)
 	}

@@ -317,3 +317,45 @@ func TestKey(t *testing.T) {
 		seen[k] = name
 	}
 }
+
+// Where the machine starts a vmlinux, and the configuration has an entry for that,
+// no bzImage is made.
+func TestDirect(t *testing.T) {
+	both(t, func(t *testing.T, sandbox bool) {
+		elf, err := os.ReadFile("testdata/vmlinux") // of kimage's tests, packed
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, tt := range []struct {
+			name, config string
+			direct       bool
+			text, want   string
+		}{
+			{"vmlinux", "CONFIG_PVH=y\n", true, string(elf) + "symbols", string(elf)},
+			{"no entry", "CONFIG_PVH=y\n", true, "\x7fELF", ""},
+			{"not configured", "# CONFIG_PVH is not set\n", true, string(elf), "image\n"},
+			{"another machine", "CONFIG_PVH=y\n", false, string(elf), "image\n"},
+		} {
+			b, src := builder(t, sandbox, goodBuild)
+			src.write("Makefile", makefile+"vmlinux:\n\t@mkdir -p $(O)/include/config; echo 6.12.0-fake > $(O)/include/config/kernel.release; cp $(CURDIR)/vmlinux.text $(O)/vmlinux\n")
+			src.write("vmlinux.text", tt.text)
+			b.Direct = tt.direct
+			b.Fragments = append(b.Fragments, Fragment{"pvh.config", []byte(tt.config)})
+			got := build(t, b, src)
+			if tt.want == "" {
+				if got.Status != kernel.BuildFailed || !strings.Contains(got.Error, "no kernel image: not a file of a kernel: not an x86 kernel image") {
+					t.Errorf("%s: %+v", tt.name, got)
+				}
+				continue
+			}
+			if got.Status != kernel.BuildOK || read(t, got.Kernel.Image) != tt.want || got.Kernel.Digest != digestOf([]byte(tt.want)) {
+				t.Errorf("%s: %+v", tt.name, got)
+			}
+			if b.Direct = !b.Direct; tt.direct {
+				if has := b.Cache.Has(got.Kernel.Key); !has || build(t, b, src).Kernel.Key == got.Kernel.Key {
+					t.Errorf("%s: both kinds of machine share a kernel", tt.name)
+				}
+			}
+		}
+	})
+}

@@ -29,6 +29,7 @@ type makeRun struct {
 	logged  int64
 	errors  []string // lines that look like errors, the first few
 	signs   signs    // whose fault a failure is
+	image   string   // that was made, a file of the object tree
 }
 
 // maxLog bounds the log of one build: a hostile Makefile can print for ever.

@@ -181,7 +181,7 @@ type Kernel struct {
 	Key          string `json:"key"`                  // content key of the build, "" for a foreign image
 	Digest       string `json:"digest"`               // sha256 of the image file
 	Release      string `json:"release"`              // uname -r, from the build or the guest's hello
-	Image        string `json:"image"`                // path of the bzImage
+	Image        string `json:"image"`                // path of the bzImage or vmlinux
 	Config       string `json:"config"`               // path of the final .config, "" for a foreign image
 	ConfigDigest string `json:"config_digest"`        // sha256 of the final .config
 	ConfigCRC    string `json:"config_crc,omitempty"` // its CRC-32, which a running kernel shows too

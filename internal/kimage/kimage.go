@@ -1,6 +1,6 @@
-// Package bzimage reads what the header of an x86 kernel image says about
-// itself. It is pure: bytes in, a release out. The bytes are a stranger's.
-package bzimage
+// Package kimage reads and packs kernel images for x86: bzImages, and ELF files
+// that are started at their PVH entry. It is pure. The bytes are a stranger's.
+package kimage
 
 import (
 	"bytes"
@@ -24,7 +24,7 @@ const (
 const maxVersion = 1 << 10
 
 // ErrFormat says that a file is no x86 kernel image.
-var ErrFormat = errors.New("not an x86 kernel image (bzImage)")
+var ErrFormat = errors.New("not an x86 kernel image (bzImage, or vmlinux with a PVH entry)")
 
 // release is what uname -r may be, as far as it can stand in a file name.
 var release = regexp.MustCompile(`^[0-9][0-9A-Za-z.+~_-]*$`)
@@ -32,6 +32,9 @@ var release = regexp.MustCompile(`^[0-9][0-9A-Za-z.+~_-]*$`)
 // Release returns the release of a kernel image, as uname -r will show it. It
 // is "" when the image does not tell: the field is optional.
 func Release(image []byte) (string, error) {
+	if isELF(image) {
+		return elfRelease(image)
+	}
 	if len(image) < kernelVersion+2 || string(image[magic:magic+4]) != "HdrS" {
 		return "", ErrFormat
 	}
@@ -49,9 +52,14 @@ func Release(image []byte) (string, error) {
 	if end < 0 {
 		return "", nil
 	}
-	word, _, _ := strings.Cut(string(text[:end]), " ")
+	return firstWord(text[:end]), nil
+}
+
+// firstWord is the release that a text begins with, "" if that is none.
+func firstWord(text []byte) string {
+	word, _, _ := strings.Cut(string(text), " ")
 	if !release.MatchString(word) || len(word) > 64 { // __NEW_UTS_LEN, include/uapi/linux/utsname.h
-		return "", nil
+		return ""
 	}
-	return word, nil
+	return word
 }

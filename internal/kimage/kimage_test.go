@@ -1,4 +1,4 @@
-package bzimage
+package kimage
 
 import (
 	"encoding/binary"
@@ -52,6 +52,10 @@ func TestRelease(t *testing.T) {
 		{"short", image("x")[:0x20e], "", ErrFormat},
 		{"nothing", nil, "", ErrFormat},
 		{"an ELF file", []byte("\x7fELF"), "", ErrFormat},
+		{"vmlinux", vmlinux("Linux version 6.1.192 (kbisect@kbisect) #1\n\x00", xenNote), "6.1.192", nil},
+		{"vmlinux without a banner", vmlinux("Linux", xenNote), "", nil},
+		{"vmlinux with another's banner", vmlinux("Linux version ../6.1 ", xenNote), "", nil},
+		{"vmlinux that is not started by PVH", vmlinux("Linux version 6.1.192 (", nil), "", ErrFormat},
 	} {
 		got, err := Release(c.image)
 		if got != c.want || !errors.Is(err, c.err) {

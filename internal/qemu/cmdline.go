@@ -14,7 +14,7 @@ type Options struct {
 	Binary  string // path of qemu-system-x86_64
 	Accel   string // "kvm" or "tcg"
 	Machine kernel.Machine
-	Kernel  string // path of the bzImage
+	Kernel  string // path of a bzImage, or of an ELF file with a PVH entry
 	Initrd  string // path of the initramfs
 	Append  string // further kernel arguments
 	RAM     *RAM   // guest memory that can be forked; nil for ordinary memory
