@@ -182,7 +182,9 @@ func (b *Builder) watched(ctx context.Context, c kernel.Commit, key string, clea
 		return kernel.Build{}, fmt.Errorf("object tree: %w", err)
 	}
 	build, err := b.compile(ctx, m, c, recipe, known)
-	if err == nil && build.Status == kernel.BuildOK && !clean {
+	done := err == nil && build.Status == kernel.BuildOK
+	known.into(c.Tree, done)
+	if done && !clean {
 		known.add(made{c.SHA, c.Tree, key, recipe})
 	}
 	if serr := known.save(b.readsFile()); err == nil {
@@ -211,9 +213,15 @@ const (
 // compile configures and makes.
 func (b *Builder) compile(ctx context.Context, m *makeRun, c kernel.Commit, recipe string, known *reads) (kernel.Build, error) {
 	b.report(Progress{Phase: "configure"})
-	if !b.configured(ctx, c, known.Config, recipe) {
+	var stale dirs
+	if b.configured(ctx, c, known.Config, recipe) {
+		var err error
+		if stale, err = b.stale(ctx, c, known); err != nil {
+			return kernel.Build{}, fmt.Errorf("object tree: %w", err)
+		}
+	} else {
 		refusal := ""
-		known.Config = settings{}
+		known.Config, known.Trees = settings{}, nil
 		opened, err := known.during(b, func() (err error) {
 			refusal, err = b.configure(ctx, m)
 			return err
@@ -238,7 +246,7 @@ func (b *Builder) compile(ctx context.Context, m *makeRun, c kernel.Commit, reci
 	}
 	var ok bool
 	_, err = known.during(b, func() (err error) {
-		ok, err = m.make(ctx, fmt.Sprintf("-j%d", b.Jobs), target)
+		ok, err = m.makeIn(ctx, stale, fmt.Sprintf("-j%d", b.Jobs), target)
 		return err
 	})
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -69,8 +70,17 @@ func (m *makeRun) logText() ([]byte, error) {
 // gave up, and an error when it could not do its work: no tools, space, memory,
 // time or sandbox.
 func (m *makeRun) make(ctx context.Context, args ...string) (bool, error) {
+	return m.makeIn(ctx, nil, args...)
+}
+
+// makeIn is make that goes into some directories only.
+func (m *makeRun) makeIn(ctx context.Context, d dirs, args ...string) (bool, error) {
 	src, obj := m.b.paths()
-	return m.run(ctx, nil, append(append([]string{"make", "-C", src, "O=" + obj}, reproducible...), args...))
+	more, env, err := m.b.into(d)
+	if err != nil {
+		return false, err
+	}
+	return m.run(ctx, env, slices.Concat([]string{"make", "-C", src, "O=" + obj}, reproducible, more, args))
 }
 
 // mergeConfig composes the .config of fragments in the object tree. The script

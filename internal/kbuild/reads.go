@@ -37,6 +37,9 @@ type reads struct {
 	// Files, the latest at the end.
 	Built  []made   `json:"built"`
 	Config settings `json:"config"`
+	// Trees are those of whose files there may be objects: the one that was built
+	// last, and what failed since. None where it is not known.
+	Trees []string `json:"trees"`
 }
 
 // made is a kernel that was built in an object tree.
@@ -195,6 +198,21 @@ func (b *Builder) configured(ctx context.Context, c kernel.Commit, s settings, r
 func (r *reads) add(m made) {
 	r.Built = append(slices.DeleteFunc(r.Built, func(o made) bool { return o.Key == m.Key }), m)
 	r.Built = r.Built[max(0, len(r.Built)-maxMade):]
+}
+
+// maxTrees is how many failed builds in a row leave it known what is in the tree.
+const maxTrees = 4
+
+// into notes that make has made, or begun to make, the objects of a tree.
+func (r *reads) into(tree string, done bool) {
+	switch {
+	case done:
+		r.Trees = []string{tree}
+	case len(r.Trees) == 0 || len(r.Trees) >= maxTrees:
+		r.Trees = nil
+	default:
+		r.Trees = append(r.Trees, tree)
+	}
 }
 
 // Opens tells which files of the sources the builds have opened since the object
