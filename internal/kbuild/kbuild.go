@@ -141,6 +141,9 @@ func (b *Builder) build(ctx context.Context, c kernel.Commit, key string, clean 
 		return kernel.Build{}, cause(ctx, err)
 	}
 	if clean {
+		if err := Forget(b.Objects); err != nil {
+			return kernel.Build{}, err
+		}
 		if err := emptyDir(b.Objects); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return kernel.Build{}, fmt.Errorf("object tree: %w", err)
 		}
@@ -178,8 +181,8 @@ func (b *Builder) watched(ctx context.Context, c kernel.Commit, key string, clea
 		known = &reads{Toolchain: b.toolchain, Complete: true, Files: set{}}
 	}
 	// If we are killed, nobody will know what is in the tree.
-	if err := os.Remove(b.readsFile()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return kernel.Build{}, fmt.Errorf("object tree: %w", err)
+	if err := Forget(b.Objects); err != nil {
+		return kernel.Build{}, err
 	}
 	build, err := b.compile(ctx, m, c, recipe, known)
 	done := err == nil && build.Status == kernel.BuildOK

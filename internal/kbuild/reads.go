@@ -5,6 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"slices"
@@ -77,7 +80,18 @@ func (s *set) UnmarshalJSON(text []byte) error {
 	return err
 }
 
-func (b *Builder) readsFile() string { return b.Objects + ".reads" }
+func (b *Builder) readsFile() string { return readsFile(b.Objects) }
+
+func readsFile(objects string) string { return objects + ".reads" }
+
+// Forget removes what is known of an object tree, before that is changed or
+// deleted: of what is left if we are killed nobody knows anything.
+func Forget(objects string) error {
+	if err := os.Remove(readsFile(objects)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("object tree: %w", err)
+	}
+	return nil
+}
 
 // loadReads returns what is known of the object tree. A tree that is empty or not
 // there is known; one that was left by an interrupted process, or was built with

@@ -129,6 +129,25 @@ func TestReadsOfACancelledBuild(t *testing.T) {
 	}
 }
 
+// A clean build that ends while it empties the object tree leaves half of one, of
+// which nothing may be known.
+func TestReadsGoBeforeTheObjects(t *testing.T) {
+	b, src := readingTree(t, false)
+	build(t, b, src)
+	if err := os.RemoveAll(b.Objects); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(b.Objects, nil, 0o644); err != nil { // it cannot be emptied
+		t.Fatal(err)
+	}
+	if _, err := b.BuildClean(t.Context(), src.commit()); err == nil {
+		t.Error("built in a file")
+	}
+	if _, err := os.Stat(b.readsFile()); err == nil {
+		t.Error("something is known of half an object tree")
+	}
+}
+
 // A commit that changes nothing that the configuration is made of is not
 // configured anew.
 func TestConfiguredOnce(t *testing.T) {
