@@ -2,6 +2,7 @@ package kbuild
 
 import (
 	"bytes"
+	"errors"
 	"io/fs"
 	"path/filepath"
 	"strings"
@@ -17,11 +18,15 @@ type Dependents struct {
 	n  int
 }
 
-// Dependents reads the lists of the object tree.
+// Dependents reads the lists of the object tree, as far as it is there: it may be
+// deleted meanwhile.
 func (b *Builder) Dependents() (*Dependents, error) {
 	d := &Dependents{of: map[string][]int{}}
 	src, _ := b.paths()
 	err := filepath.WalkDir(b.Objects, func(path string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
 		if err != nil || !e.Type().IsRegular() || !strings.HasPrefix(e.Name(), ".") || !strings.HasSuffix(e.Name(), ".o.cmd") {
 			return err
 		}

@@ -31,6 +31,14 @@ func TestIncluded(t *testing.T) {
 	}
 }
 
+// An object tree may be deleted while somebody reads the lists in it.
+func TestDependentsOfNoTree(t *testing.T) {
+	d, err := (&Builder{Objects: filepath.Join(t.TempDir(), "gone"), Sandbox: true}).Dependents()
+	if err != nil || d.Counter()("mm/mlock.c") != 0 {
+		t.Errorf("%+v, %v", d, err)
+	}
+}
+
 func FuzzIncluded(f *testing.F) {
 	f.Add([]byte(cmdFile))
 	f.Add([]byte("deps_x := \\\n/build/src/"))
