@@ -44,7 +44,6 @@ func (s *service) sweepArtifacts(ctx context.Context) {
 	tick := time.NewTicker(24 * time.Hour)
 	defer tick.Stop()
 	for {
-		s.trim()
 		n, size, err := s.artifacts.Sweep(ctx, keepFor(s.cfg.Artifacts), time.Now())
 		if n > 0 {
 			s.log.Info("artifacts that have had their time are deleted", zap.Int("objects", n), zap.Int64("bytes", size))
@@ -52,6 +51,7 @@ func (s *service) sweepArtifacts(ctx context.Context) {
 		if err != nil && ctx.Err() == nil {
 			s.log.Error("artifacts cannot be swept", zap.Error(err))
 		}
+		s.trim(ctx) // waits while something is built
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

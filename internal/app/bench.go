@@ -165,10 +165,10 @@ func (b *bench) addBuilder(ctx context.Context, o *options) error {
 		if kept, ok, err := builder.Kept(ctx, c); ok || err != nil {
 			return kept, err
 		}
-		return b.inSlot(ctx, c, builder.Build)
+		return b.inSlot(ctx, c, builder.Objects, builder.Build)
 	}
 	b.lab.BuildClean = func(ctx context.Context, c kernel.Commit) (kernel.Build, error) {
-		return b.inSlot(ctx, c, builder.BuildClean)
+		return b.inSlot(ctx, c, builder.Objects, builder.BuildClean)
 	}
 	b.lab.Revert = b.revert
 	return nil
@@ -188,14 +188,14 @@ func (b *bench) kernels() (*imagecache.Cache, error) {
 	return imagecache.Open(filepath.Join(b.ws.cache, "kernels"))
 }
 
-// inSlot builds when no other job does.
-func (b *bench) inSlot(ctx context.Context, c kernel.Commit, build func(context.Context, kernel.Commit) (kernel.Build, error)) (kernel.Build, error) {
+// inSlot builds in an object tree when no other job builds.
+func (b *bench) inSlot(ctx context.Context, c kernel.Commit, objects string, build buildFunc) (kernel.Build, error) {
 	free, err := b.ws.takeSlot(ctx)
 	if err != nil {
 		return kernel.Build{}, err
 	}
 	defer free()
-	return build(ctx, c)
+	return inTrees(objects, func() (kernel.Build, error) { return build(ctx, c) })
 }
 
 // builder makes the builder of the bench's profile.

@@ -3,10 +3,8 @@ package app
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -23,12 +21,12 @@ import (
 
 // maxKernels is how many bytes of kernels are kept without being asked: four
 // thousand, at 2.5 MB with their logs.
-const maxKernels = 10 << 30
+const maxKernels = 10e9
 
 // kept is something in the cache directory that can be made again.
 type kept struct {
-	what  string // kernels, trees, guest images
-	name  string
+	what  string // kernels, guest images, one of treeKinds
+	name  string // key or path
 	bytes int64
 	used  time.Time
 	drop  func() error
@@ -40,11 +38,12 @@ func newClean(o *options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "clean [--max SIZE | --all]",
 		Short: "Delete what can be made again: kernels, source and object trees",
-		Long: `Deletes kernels, source and object trees and guest images, those that were used longest ago first,
-until what is left has at most the given size. The record of runs stays: reports and verdicts need none of
-it. Without a size it says what there is.
+		Long: `Deletes kernels, object trees, source trees, the objects of ccache and guest images, those that were
+used longest ago first, until what is left has at most the given size. The record of runs stays: reports
+and verdicts need none of it. Without a size it says what there is.
 
-Kernels are kept up to 10 GB without being asked.`,
+Without being asked kernels are kept up to 10 GB, trees and ccache up to 15 GB, and guest images for a
+week; what a job that is under way has used stays.`,
 		Example: `  orchestrator clean
   orchestrator clean --max 5GB
   orchestrator clean --all`,
@@ -97,7 +96,7 @@ func (o *options) clean(ctx context.Context, limit int64, dry bool) error {
 		return err
 	}
 	defer ws.close()
-	items, err := ws.cached()
+	items, err := ws.cached(true)
 	if err != nil {
 		return err
 	}
@@ -139,9 +138,9 @@ func overdue(items []kept, limit int64) []kept {
 // made in a moment.
 const keepImages = 7 * 24 * time.Hour
 
-// trim deletes kernels that are more than is kept, but none that was used since,
-// and old guest images. That it cannot be done is no reason not to work.
-func (w *workspace) trim(since time.Time, log *zap.Logger) {
+// trim deletes kernels and trees that are more than is kept, but none that was used
+// since, and old guest images. That it cannot be done is no reason not to work.
+func (w *workspace) trim(ctx context.Context, since time.Time, log *zap.Logger) {
 	images, _ := filepath.Glob(filepath.Join(w.cache, "images", "*"))
 	for _, path := range images {
 		if st, err := os.Stat(path); err == nil && st.ModTime().Before(since.Add(-keepImages)) {
@@ -160,10 +159,12 @@ func (w *workspace) trim(since time.Time, log *zap.Logger) {
 	if err != nil {
 		log.Warn("old kernels cannot be deleted", zap.Error(err))
 	}
+	w.trimTrees(ctx, since, log)
 }
 
-// cached is all that can be made again.
-func (w *workspace) cached() ([]kept, error) {
+// cached is all that can be made again. Who has the cache directory to himself may
+// have what he finds out of it remembered.
+func (w *workspace) cached(remember bool) ([]kept, error) {
 	kernels, err := imagecache.Open(filepath.Join(w.cache, "kernels"))
 	if err != nil {
 		return nil, err
@@ -176,45 +177,21 @@ func (w *workspace) cached() ([]kept, error) {
 	for _, e := range entries {
 		out = append(out, kept{"kernels", e.Key, e.Bytes, e.Used, func() error { return kernels.Remove(e.Key) }})
 	}
-	for what, pattern := range map[string]string{"source and object trees": "slots/*", "guest images": "images/*"} {
-		paths, err := filepath.Glob(filepath.Join(w.cache, pattern))
-		if err != nil {
-			return nil, err
-		}
-		for _, p := range paths {
-			bytes, used, err := extent(p)
-			if err != nil {
-				return nil, err
-			}
-			out = append(out, kept{what, filepath.Base(p), bytes, used, func() error { return os.RemoveAll(p) }})
+	trees, err := w.trees(remember)
+	if err != nil {
+		return nil, err
+	}
+	out = append(out, trees...)
+	images, err := filepath.Glob(filepath.Join(w.cache, "images", "*"))
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range images {
+		if st, err := os.Stat(path); err == nil {
+			out = append(out, kept{"guest images", path, st.Size(), st.ModTime(), func() error { return os.Remove(path) }})
 		}
 	}
 	return out, nil
-}
-
-// extent is how much is below a path, and when the newest of it was made: a
-// build writes into its object tree.
-func extent(path string) (bytes int64, used time.Time, err error) {
-	err = filepath.WalkDir(path, func(_ string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		st, err := d.Info()
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if !d.IsDir() {
-			bytes += st.Size()
-		}
-		if st.ModTime().After(used) {
-			used = st.ModTime()
-		}
-		return nil
-	})
-	return bytes, used, err
 }
 
 // printCached says what there is of each kind, and what was deleted of it.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,7 +36,9 @@ func TestClean(t *testing.T) {
 		}
 	}
 	write("images/0123.cpio", 3_000_000, time.Hour)
-	write("slots/aaaa/obj-cow/vmlinux", 5_000_000, 3*time.Hour)
+	write("slots/aaaa/obj-cow/vmlinux", 5_000_000, 4*time.Hour)
+	write("slots/aaaa/src/Makefile", 1_000_000, 3*time.Hour)
+	write("slots/aaaa/ccache/0/object", 1_000_000, 3*time.Hour)
 	write("slots/bbbb/src/Makefile", 1_000_000, 2*time.Hour)
 	kernels, err := imagecache.Open(filepath.Join(cache, "kernels"))
 	if err != nil {
@@ -56,22 +59,36 @@ func TestClean(t *testing.T) {
 	}
 	there := func(want ...string) {
 		t.Helper()
-		for _, name := range []string{"images/0123.cpio", "slots/aaaa", "slots/bbbb"} {
+		for _, name := range []string{"images/0123.cpio", "slots/aaaa/obj-cow", "slots/aaaa/src", "slots/aaaa/ccache", "slots/bbbb"} {
 			_, err := os.Stat(filepath.Join(cache, name))
 			if should := strings.Contains(strings.Join(want, " "), name); (err == nil) != should {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
 	}
-	if out := run(exitOK); !strings.Contains(out, "source and object trees  2  6 MB\n") || !strings.Contains(out, "kernels                  1  2 MB\n") || !strings.Contains(out, "all                      4  11 MB\n") {
-		t.Errorf("%s", out)
+	says := func(out string, lines ...string) {
+		t.Helper()
+		var got []string
+		for line := range strings.Lines(out) {
+			got = append(got, strings.Join(strings.Fields(line), " "))
+		}
+		for _, line := range lines {
+			if !slices.Contains(got, line) {
+				t.Errorf("no line %q in\n%s", line, out)
+			}
+		}
 	}
-	if out := run(exitOK, "--max", "8MB", "--dry-run"); !strings.Contains(out, "to delete 1, 5 MB") {
-		t.Errorf("%s", out)
-	}
-	there("images/0123.cpio", "slots/aaaa", "slots/bbbb")
+	says(run(exitOK), "object trees 1 5 MB", "source trees 2 2 MB", "ccache 1 1 MB", "kernels 1 2 MB", "guest images 1 3 MB", "all 6 13 MB")
+	says(run(exitOK, "--max", "7.5 MB", "--dry-run"),
+		"object trees 1 5 MB to delete 1, 5 MB", "source trees 2 2 MB to delete 1, 1 MB", "ccache 1 1 MB", "all 6 13 MB to delete 2, 6 MB")
+	there("images/0123.cpio", "slots/aaaa/obj-cow", "slots/aaaa/src", "slots/aaaa/ccache", "slots/bbbb")
+	run(exitOK, "--max", "7.5 MB")
+	there("images/0123.cpio", "slots/aaaa/ccache", "slots/bbbb")
 	run(exitOK, "--max", "5.5 MB")
 	there("images/0123.cpio")
+	if left, err := os.ReadDir(filepath.Join(cache, "slots")); err != nil || len(left) > 0 {
+		t.Errorf("left of the trees: %v, %v", left, err)
+	}
 	if _, ok, err := kernels.Get(key); !ok || err != nil {
 		t.Error("the kernel that was made last is gone", err)
 	}
@@ -92,7 +109,7 @@ func TestClean(t *testing.T) {
 
 // What nobody asked for goes by itself when it is old.
 func TestTrim(t *testing.T) {
-	w := &workspace{cache: t.TempDir()}
+	w := newTestWorkspace(t)
 	dir := filepath.Join(w.cache, "images")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
@@ -107,7 +124,7 @@ func TestTrim(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	w.trim(now, zap.NewNop())
+	w.trim(t.Context(), now, zap.NewNop())
 	left, err := filepath.Glob(filepath.Join(dir, "*"))
 	if err != nil || len(left) != 1 || filepath.Base(left[0]) != "new" {
 		t.Errorf("%q, %v", left, err)

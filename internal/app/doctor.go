@@ -91,7 +91,7 @@ func caches(dir string) finding {
 	if _, err := os.Stat(dir); err != nil {
 		return f
 	}
-	items, err := (&workspace{cache: dir}).cached()
+	items, err := (&workspace{cache: dir}).cached(false) // a job may be at work
 	if err != nil {
 		f.OK, f.Seen = false, err.Error()
 		return f

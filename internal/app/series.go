@@ -157,6 +157,7 @@ func applyMbox(ctx context.Context, ws *workspace, repo *gitrepo.Repo, base kern
 	}
 	defer free()
 	slot := repo.Worktree(filepath.Join(ws.cache, "slots", repo.ID(), "src"))
+	defer touch(never, slot.Dir())
 	commits, err := slot.ApplyMbox(ctx, base.SHA, mbox)
 	var ae *gitrepo.ApplyError
 	if errors.As(err, &ae) {

@@ -175,8 +175,8 @@ func (s *service) busy(p store.Priority) int {
 	return n
 }
 
-// trim deletes old kernels, but none that a job under way has used.
-func (s *service) trim() {
+// trim deletes old kernels and trees, but none that a job under way has used.
+func (s *service) trim(ctx context.Context) {
 	since := time.Now()
 	s.mu.Lock()
 	for _, r := range s.running {
@@ -185,7 +185,7 @@ func (s *service) trim() {
 		}
 	}
 	s.mu.Unlock()
-	s.ws.trim(since, s.log)
+	s.ws.trim(ctx, since, s.log)
 }
 
 // rest waits until a job is queued. The record may change without a word to

@@ -69,7 +69,7 @@ func (o *options) worker(ctx context.Context, cfg *config.Worker) error {
 	if err != nil {
 		return err
 	}
-	ws, err := o.openWorkshop()
+	ws, err := o.openWorkshop(ctx)
 	if err != nil {
 		return err
 	}

@@ -41,7 +41,7 @@ func (w *workspace) takeSlot(ctx context.Context) (free func(), err error) {
 // openWorkspace takes the data directory for work. While it is open no other
 // kbisect works there; what a killed one left behind is swept up.
 func (o *options) openWorkspace(ctx context.Context) (*workspace, error) {
-	w, err := o.openWorkshop()
+	w, err := o.openWorkshop(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +53,7 @@ func (o *options) openWorkspace(ctx context.Context) (*workspace, error) {
 }
 
 // openWorkshop is openWorkspace without the record, which workers have not.
-func (o *options) openWorkshop() (*workspace, error) {
+func (o *options) openWorkshop(ctx context.Context) (*workspace, error) {
 	data, cache, err := o.dirs()
 	if err != nil {
 		return nil, err
@@ -75,7 +75,7 @@ func (o *options) openWorkshop() (*workspace, error) {
 		o.logger().Info("killed processes that an earlier kbisect left behind", zap.Int("processes", n))
 	}
 	sweepCompiles(cache)
-	w.trim(time.Now(), o.logger())
+	w.trim(ctx, time.Now(), o.logger())
 	return w, nil
 }
 
