@@ -122,13 +122,9 @@ func overdue(items []kept, limit int64) []kept {
 	}
 	items = slices.Clone(items)
 	slices.SortStableFunc(items, func(a, b kept) int { return a.used.Compare(b.used) })
-	var total int64
-	for _, it := range items {
-		total += it.bytes
-	}
-	n := 0
-	for n < len(items) && total > limit {
-		total -= items[n].bytes
+	left, n := total(items).Bytes, 0
+	for n < len(items) && left > limit {
+		left -= items[n].bytes
 		n++
 	}
 	return items[:n]
@@ -194,50 +190,60 @@ func (w *workspace) cached(remember bool) ([]kept, error) {
 	return out, nil
 }
 
+// sum is how much there is of a kind.
+type sum struct {
+	What  string `json:"what"`
+	Count int    `json:"count"`
+	Bytes int64  `json:"bytes"`
+}
+
+// sums are those of all kinds, the most first.
+func sums(items []kept) []sum {
+	var out []sum
+	for _, it := range items {
+		i := slices.IndexFunc(out, func(s sum) bool { return s.What == it.what })
+		if i < 0 {
+			i, out = len(out), append(out, sum{What: it.what})
+		}
+		out[i].Count++
+		out[i].Bytes += it.bytes
+	}
+	slices.SortStableFunc(out, func(a, b sum) int { return cmp.Compare(b.Bytes, a.Bytes) })
+	return out
+}
+
 // printCached says what there is of each kind, and what was deleted of it.
 func printCached(w io.Writer, items, gone []kept, dry bool) error {
-	type sum struct {
-		n     int
-		bytes int64
-	}
-	add := func(list []kept) (map[string]sum, sum) {
-		by, all := map[string]sum{}, sum{}
-		for _, it := range list {
-			s := by[it.what]
-			by[it.what] = sum{s.n + 1, s.bytes + it.bytes}
-			all = sum{all.n + 1, all.bytes + it.bytes}
-		}
-		return by, all
-	}
-	before, total := add(items)
-	deleted, freed := add(gone)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	verb := "deleted"
 	if dry {
 		verb = "to delete"
 	}
-	row := func(what string, have, lost sum) {
-		fmt.Fprintf(t, "%s\t%d\t%s", what, have.n, size(have.bytes))
-		if lost.n > 0 {
-			fmt.Fprintf(t, "\t%s %d, %s", verb, lost.n, size(lost.bytes))
+	row := func(have, lost sum) {
+		fmt.Fprintf(t, "%s\t%d\t%s", have.What, have.Count, size(have.Bytes))
+		if lost.Count > 0 {
+			fmt.Fprintf(t, "\t%s %d, %s", verb, lost.Count, size(lost.Bytes))
 		}
 		fmt.Fprintln(t)
 	}
-	for _, what := range sortedBy(before, func(a, b sum) int { return cmp.Compare(b.bytes, a.bytes) }) {
-		row(what, before[what], deleted[what])
+	lost := map[string]sum{}
+	for _, s := range sums(gone) {
+		lost[s.What] = s
 	}
-	row("all", total, freed)
+	for _, have := range sums(items) {
+		row(have, lost[have.What])
+	}
+	row(total(items), total(gone))
 	return t.Flush()
 }
 
-// sortedBy are the keys of a map in the order of their values.
-func sortedBy[V any](m map[string]V, compare func(a, b V) int) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
+func total(items []kept) sum {
+	all := sum{What: "all"}
+	for _, it := range items {
+		all.Count++
+		all.Bytes += it.bytes
 	}
-	slices.SortFunc(keys, func(a, b string) int { return cmp.Or(compare(m[a], m[b]), strings.Compare(a, b)) })
-	return keys
+	return all
 }
 
 // size is a number of bytes for people.

@@ -1,7 +1,6 @@
 package app
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -26,6 +25,7 @@ type finding struct {
 	Seen   string `json:"seen"`             // measured
 	Remedy string `json:"remedy,omitempty"` // what to do about it
 	Needed bool   `json:"needed"`           // nothing works without it
+	Caches []sum  `json:"caches,omitempty"` // what could be made again, the most first
 }
 
 func newDoctor(o *options) *cobra.Command {
@@ -82,10 +82,10 @@ func (o *options) examine(ctx context.Context) ([]finding, error) {
 		guestFinding(),
 	}
 	found = append(found, accelerators(ctx, data, cache)...)
-	return append(found, space("data directory", data), space("cache directory", cache), caches(cache)), ctx.Err()
+	return append(found, space("data directory", data), space("cache directory", cache), caches(cache), cacheLimits()), ctx.Err()
 }
 
-// caches says how much could be made again.
+// caches says what could be made again.
 func caches(dir string) finding {
 	f := finding{What: "caches", OK: true, Seen: "empty"}
 	if _, err := os.Stat(dir); err != nil {
@@ -96,18 +96,22 @@ func caches(dir string) finding {
 		f.OK, f.Seen = false, err.Error()
 		return f
 	}
-	by := map[string]int64{}
-	for _, it := range items {
-		by[it.what] += it.bytes
-	}
 	var parts []string
-	for _, what := range sortedBy(by, func(a, b int64) int { return cmp.Compare(b, a) }) {
-		parts = append(parts, what+" "+size(by[what]))
+	for _, s := range sums(items) {
+		f.Caches = append(f.Caches, s)
+		parts = append(parts, fmt.Sprintf("%s %d (%s)", s.What, s.Count, size(s.Bytes)))
 	}
 	if len(parts) > 0 {
-		f.Seen = strings.Join(parts, ", ") + " (`orchestrator clean` deletes them)"
+		f.Seen = strings.Join(parts, ", ")
 	}
 	return f
+}
+
+// cacheLimits says what is kept of that.
+func cacheLimits() finding {
+	return finding{What: "cache limits", OK: true, Seen: fmt.Sprintf(
+		"kernels %s, trees and ccache %s, guest images %d days; `orchestrator clean --max SIZE` deletes more, what was used longest ago first",
+		size(maxKernels), size(maxTrees), int(keepImages.Hours()/24))}
 }
 
 func sandbox(ctx context.Context) finding {

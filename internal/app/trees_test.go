@@ -1,7 +1,9 @@
 package app
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -286,6 +288,45 @@ func TestUnknownTrees(t *testing.T) {
 			if u := useOf(tree); u.Measured.IsZero() == remember || remember && (u.Bytes != trees[0].bytes || !u.Used.Equal(at)) {
 				t.Errorf("%q, remember %v: %+v", text, remember, u)
 			}
+		}
+	}
+}
+
+// doctor tells of what is kept without looking through it, and what the limits are.
+func TestDoctorShowsCaches(t *testing.T) {
+	w := newTestWorkspace(t)
+	if got := caches(filepath.Join(w.cache, "none")); got.Seen != "empty" {
+		t.Errorf("%+v", got)
+	}
+	for name, bytes := range map[string]int64{"a/obj-cow": 3e8, "a/obj-cow-debug": 7e8, "a/src": 15e8, "a/ccache": 33e6} {
+		use{Used: time.Now(), Bytes: bytes, Measured: time.Now()}.keep(addTree(t, w, name))
+	}
+	found := []finding{caches(w.cache), cacheLimits()}
+	for format, want := range map[string]string{
+		"text": `ok    caches            source trees 1 (1.5 GB), object trees 2 (1.0 GB), ccache 1 (33 MB)
+ok    cache limits      kernels 10.0 GB, trees and ccache 15.0 GB, guest images 7 days; ` + "`orchestrator clean --max SIZE` deletes more, what was used longest ago first\n",
+		"json": `[{"what":"source trees","count":1,"bytes":1500000000},{"what":"object trees","count":2,"bytes":1000000000},{"what":"ccache","count":1,"bytes":33000000}]`,
+	} {
+		var out bytes.Buffer
+		if err := (&options{format: format, stdout: &out}).printFindings(found); err != nil {
+			t.Fatal(err)
+		}
+		got := out.String()
+		if format == "json" {
+			var said struct {
+				Findings []struct{ Caches json.RawMessage }
+			}
+			var flat bytes.Buffer
+			if err := json.Unmarshal(out.Bytes(), &said); err != nil {
+				t.Fatal(err)
+			}
+			if err := json.Compact(&flat, said.Findings[0].Caches); err != nil {
+				t.Fatal(err)
+			}
+			got = flat.String()
+		}
+		if got != want {
+			t.Errorf("%s:\n%s\nwant\n%s", format, got, want)
 		}
 	}
 }
