@@ -78,4 +78,4 @@ demo: deps build ## the main job: a planted series tested and bisected on a real
 	@tests/demo
 
 clean: ## remove what make built; caches stay
-	rm -rf $(BIN) $(EMBEDDED)/image.cpio.zst $(EMBEDDED)/tests.json
+	rm -rf $(BIN) $(EMBEDDED)/*.cpio.zst $(EMBEDDED)/tests.json

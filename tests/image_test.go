@@ -28,7 +28,7 @@ func TestGuestImageIsReproducible(t *testing.T) {
 			t.Fatalf("%v: %v\n%s", argv, err, out)
 		}
 	}
-	for _, name := range []string{"image.cpio.zst", "tests.json"} {
+	for _, name := range []string{"image.cpio.zst", "shell.cpio.zst", "tests.json"} {
 		first, err := os.ReadFile(filepath.Join("../vmimage/embedded", name))
 		if err != nil {
 			t.Fatal(err)

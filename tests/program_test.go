@@ -217,11 +217,15 @@ func directRun(t *testing.T, image, accel, program string) map[string]int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	initrd, err := vmimage.Pack([]byte(directInit), nil, file(busybox))
+	initrd, err := vmimage.Pack([]byte(directInit), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if initrd, err = vmimage.Append(initrd, []vmimage.File{{Name: "cow", Data: file(program)}}); err != nil {
+	shell, err := vmimage.PackShell(file(busybox))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if initrd, err = vmimage.Append(vmimage.Join(initrd, shell), []vmimage.File{{Name: "cow", Data: file(program)}}); err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), "direct.cpio")

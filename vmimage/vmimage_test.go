@@ -14,11 +14,20 @@ import (
 
 func packed(t *testing.T) []byte {
 	t.Helper()
-	img, err := Pack([]byte("the agent"), []byte("the reproducers"), []byte("busybox itself"))
+	img, err := Pack([]byte("the agent"), []byte("the reproducers"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return img
+}
+
+func packedShell(t *testing.T) []byte {
+	t.Helper()
+	shell, err := PackShell([]byte("busybox itself"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return shell
 }
 
 // records reads an archive up to its trailer.
@@ -45,7 +54,13 @@ func content(t *testing.T, r cpio.Record) string {
 }
 
 func TestPack(t *testing.T) {
-	recs := records(t, packed(t))
+	recs, shell := records(t, packed(t)), records(t, packedShell(t))
+	for name, r := range shell {
+		if _, twice := recs[name]; twice && name != "TRAILER!!!" {
+			t.Errorf("%s is in both archives", name)
+		}
+		recs[name] = r
+	}
 	for name, want := range map[string]string{"init": "the agent", "bin/repro": "the reproducers", "bin/busybox": "busybox itself", "bin/sh": "busybox"} {
 		if got := content(t, recs[name]); got != want {
 			t.Errorf("%s holds %q, want %q", name, got, want)
@@ -64,7 +79,10 @@ func TestPack(t *testing.T) {
 	}
 	inodes := map[uint64]string{}
 	for name, r := range recs {
-		// Two files of one number would be hard links of each other.
+		// Two files of one number would be hard links of each other, in one archive.
+		if _, other := shell[name]; other {
+			r.Ino += 1000
+		}
 		if other, ok := inodes[r.Ino]; ok {
 			t.Errorf("%s and %s have one inode number", name, other)
 		}
@@ -76,7 +94,7 @@ func TestPack(t *testing.T) {
 }
 
 func TestPackIsDeterministic(t *testing.T) {
-	if !bytes.Equal(packed(t), packed(t)) {
+	if !bytes.Equal(packed(t), packed(t)) || !bytes.Equal(packedShell(t), packedShell(t)) {
 		t.Error("equal inputs give different images")
 	}
 }
@@ -199,9 +217,12 @@ func TestEmbedded(t *testing.T) {
 	if terr != nil || ierr != nil || len(tests) == 0 {
 		t.Fatalf("%d tests, %v; image: %v", len(tests), terr, ierr)
 	}
-	recs := records(t, img)
-	for _, name := range []string{"init", ReproducerPath[1:], "bin/busybox"} {
-		if recs[name].FileSize == 0 {
+	shell, err := Shell()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, archive := range map[string][]byte{"init": img, ReproducerPath[1:]: img, "bin/busybox": shell} {
+		if records(t, archive)[name].FileSize == 0 {
 			t.Errorf("the embedded image has no %s", name)
 		}
 	}

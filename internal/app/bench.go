@@ -253,8 +253,14 @@ func guestImage(cache string, files []vmimage.File, modules []byte) (path, diges
 	if err != nil {
 		return "", "", err
 	}
-	if image, err = vmimage.Append(image, files); err != nil {
-		return "", "", err
+	if len(files) > 0 {
+		shell, err := vmimage.Shell()
+		if err != nil {
+			return "", "", err
+		}
+		if image, err = vmimage.Append(vmimage.Join(image, shell), files); err != nil {
+			return "", "", err
+		}
 	}
 	if modules != nil {
 		image = vmimage.Join(image, modules)

@@ -53,7 +53,11 @@ func guestDigest() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	sum := sha256.Sum256(image)
+	shell, err := vmimage.Shell()
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(append(image, shell...))
 	return hex.EncodeToString(sum[:8]), nil
 }
 

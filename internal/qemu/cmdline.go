@@ -39,8 +39,14 @@ const (
 //     default of 20 s is too short for a starved guest under emulation.
 //   - tsc=reliable: with two CPUs under TCG the kernel takes the TSC for
 //     unsynchronised and falls back to a 4 ms clock without high-resolution timers.
+//   - loglevel=5: warnings and worse. Each character of a console costs an exit;
+//     the rest of the boot log takes 0.05 of 1.1 s. A boot that fails is tried once
+//     more with all of it (LoudBoot), and the agent turns it on for the tests.
 //   - no_hash_pointers is left out: it prints a banner and reports carry no pointers.
-const BootArgs = "console=ttyS0 panic=-1 reboot=t random.trust_cpu=on tsc=reliable watchdog_thresh=15 softlockup_panic=1"
+const BootArgs = "console=ttyS0 panic=-1 reboot=t random.trust_cpu=on tsc=reliable watchdog_thresh=15 softlockup_panic=1 loglevel=5"
+
+// LoudBoot as a further argument has the kernel tell all while it boots.
+const LoudBoot = "loglevel=8"
 
 // args returns QEMU's arguments. It is pure, so that a test can hold it.
 func args(o Options) []string {

@@ -86,9 +86,10 @@ func (l *Lab) Boot(ctx context.Context, k kernel.Kernel, m kernel.Machine) (*Boo
 	var b *Booted
 	var boot kernel.Boot
 	var err error
-	// Once more before a kernel is blamed: a loaded host can starve a guest.
-	for range 2 {
-		b, boot, err = l.boot(ctx, k, m)
+	// Once more before a kernel is blamed: a loaded host can starve a guest. What
+	// failed in silence is to be seen then.
+	for _, more := range []string{"", " " + qemu.LoudBoot} {
+		b, boot, err = l.boot(ctx, k, m, more)
 		if err == nil && boot.Status == kernel.BootOK || ctx.Err() != nil {
 			break
 		}
@@ -97,11 +98,11 @@ func (l *Lab) Boot(ctx context.Context, k kernel.Kernel, m kernel.Machine) (*Boo
 	return b, boot, err
 }
 
-func (l *Lab) boot(ctx context.Context, k kernel.Kernel, m kernel.Machine) (*Booted, kernel.Boot, error) {
+func (l *Lab) boot(ctx context.Context, k kernel.Kernel, m kernel.Machine, more string) (*Booted, kernel.Boot, error) {
 	start := time.Now()
 	opts := qemu.Options{
 		Owner: l.Owner, Binary: l.QEMU, Accel: l.Accel, Machine: m, Kernel: k.Image, Initrd: l.Image,
-		Append: fmt.Sprintf("kbisect.swap_mib=%d", m.SwapMiB),
+		Append: fmt.Sprintf("kbisect.swap_mib=%d", m.SwapMiB) + more,
 	}
 	if k.Modules != nil {
 		opts.Initrd = k.Modules.Initrd

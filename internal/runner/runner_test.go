@@ -137,6 +137,26 @@ func TestBootFails(t *testing.T) {
 	}
 }
 
+// What failed in silence is booted once more with the whole log.
+func TestSecondBootTellsAll(t *testing.T) {
+	l, starts := newLab(t, `echo "$@" >>"$(dirname "$0")/args"`+"\n"+negotiate+later+reset)
+	if _, boot, err := l.Boot(t.Context(), kernel.Kernel{}, machineShape); err != nil || boot.Status != kernel.BootFailed || starts() != 2 {
+		t.Fatalf("%+v, %v", boot, err)
+	}
+	args, err := os.ReadFile(filepath.Join(l.Owner, "args"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, second, _ := strings.Cut(string(args), "\n")
+	// The kernel goes by the last of them.
+	if first = first[strings.LastIndex(first, "loglevel="):]; first[9] != '5' {
+		t.Error(first)
+	}
+	if second = second[strings.LastIndex(second, "loglevel="):]; second[9] != '8' {
+		t.Error(second)
+	}
+}
+
 // Infrastructure is retried, the kernel's failures are not.
 func TestRetries(t *testing.T) {
 	const first = `if [ $starts = 1 ]; then ` + negotiate + hello + forever + "; fi\n" // the boot

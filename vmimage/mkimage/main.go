@@ -2,7 +2,7 @@
 //
 //	mkimage -agent FILE -repro FILE -busybox FILE -out DIR
 //
-// It writes image.cpio.zst and tests.json (the reproducers' --list) to DIR.
+// It writes image.cpio.zst, shell.cpio.zst and tests.json (the reproducers' --list) to DIR.
 package main
 
 import (
@@ -49,7 +49,11 @@ func run(agent, repro, busybox, out string) error {
 	if _, err := vmimage.ParseTests(list); err != nil {
 		return err
 	}
-	img, err := vmimage.Pack(parts[0], parts[1], parts[2])
+	img, err := vmimage.Pack(parts[0], parts[1])
+	if err != nil {
+		return err
+	}
+	shell, err := vmimage.PackShell(parts[2])
 	if err != nil {
 		return err
 	}
@@ -57,8 +61,10 @@ func run(agent, repro, busybox, out string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(out, "image.cpio.zst"), enc.EncodeAll(img, nil), 0o644); err != nil {
-		return err
+	for name, archive := range map[string][]byte{"shell": shell, "image": img} {
+		if err := os.WriteFile(filepath.Join(out, name+".cpio.zst"), enc.EncodeAll(archive, nil), 0o644); err != nil {
+			return err
+		}
 	}
 	return os.WriteFile(filepath.Join(out, "tests.json"), list, 0o644)
 }
