@@ -169,7 +169,7 @@ func (s *Search) unaffordable() string {
 		return "the budget of runs is spent"
 	case fresh && len(s.post.tests) >= maxTested:
 		return "too many commits had to be tested"
-	case fresh && !s.free[i] && s.builds >= s.opt.MaxBuilds:
+	case fresh && !s.free[i] && s.builtOut():
 		return "the budget of builds is spent"
 	}
 	return ""

@@ -1,6 +1,7 @@
 package bisect
 
 import (
+	"math"
 	"math/bits"
 	"slices"
 	"sort"
@@ -31,6 +32,9 @@ type partition interface {
 	// is none. A line looks only around the commit whose upto is nearest to the
 	// wanted one, and around the hinted positions.
 	best(p []float64, want float64, hints []int, usable func(commit int) bool, value valuation) (commit int, worth float64, ok bool)
+	// every is best where the value of a commit depends on more than its upto: all
+	// are looked at.
+	every(p []float64, usable func(commit int) bool, value valuation) (commit int, worth float64, ok bool)
 	// members are the commits of a class, oldest first.
 	members(class int) []int
 	// of is the class of a commit.
@@ -149,6 +153,26 @@ func (l *line) best(p []float64, want float64, hints []int, usable func(int) boo
 	around(l.quantile(want, p))
 	for _, h := range hints {
 		around(min(max(h, 0), l.n-1))
+	}
+	return commit, worth, worth > 0
+}
+
+func (l *line) every(p []float64, usable func(int) bool, value valuation) (int, float64, bool) {
+	commit, worth, before := 0, 0.0, 0.0
+	for k, x := range p[:len(l.parts)] {
+		// Where the culprit is not, one commit tells what any other does, and the
+		// tested one at the end of the class has told it.
+		if x >= negligible {
+			lo := l.first(k)
+			low := l.below(lo)
+			scale := x / max(l.below(l.last[k]+1)-low, math.SmallestNonzeroFloat64)
+			for i := lo; i <= l.last[k]; i++ {
+				if v := value(i, before+scale*(l.below(i+1)-low)); v > worth && usable(i) {
+					commit, worth = i, v
+				}
+			}
+		}
+		before += x
 	}
 	return commit, worth, worth > 0
 }
@@ -319,6 +343,10 @@ func (d *dag) draw(p []float64) []int32 {
 }
 
 func (d *dag) best(p []float64, _ float64, _ []int, usable func(int) bool, value valuation) (int, float64, bool) {
+	return d.every(p, usable, value)
+}
+
+func (d *dag) every(p []float64, usable func(int) bool, value valuation) (int, float64, bool) {
 	commit, worth := 0, 0.0
 	whole := 0.0
 	for _, x := range p[:len(d.parts)] {

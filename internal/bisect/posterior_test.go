@@ -196,26 +196,35 @@ func TestPriorIsCut(t *testing.T) {
 	}
 }
 
-// BenchmarkProbe is the next probe of a search that has tested twenty commits.
+// BenchmarkProbe is the next probe of a search that has tested so many commits.
+// Own prices are for lines of 3000 commits at most (maxPriced in app).
 func BenchmarkProbe(b *testing.B) {
 	for _, c := range []struct {
 		name  string
 		shape func() *history.Shape
+		tests int
+		own   bool // prices
 	}{
-		{"line-15000", func() *history.Shape { return row(15000) }},
-		{"merges-15000", func() *history.Shape { return kernelLike(15000) }},
-		{"merges-1300000", func() *history.Shape { return kernelLike(1_300_000) }},
+		{"line-15000", func() *history.Shape { return row(15000) }, 20, false},
+		{"line-3000-own-prices", func() *history.Shape { return row(3000) }, 2, true},
+		{"merges-15000", func() *history.Shape { return kernelLike(15000) }, 20, false},
+		{"merges-15000-own-prices", func() *history.Shape { return kernelLike(15000) }, 2, true},
+		{"merges-1300000", func() *history.Shape { return kernelLike(1_300_000) }, 20, false},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			shape := c.shape()
 			n := shape.Len()
 			has := shape.Ancestors(n / 3) // stands in for descendants: any split will do
-			s := New(shape, Options{MaxRuns: 1 << 30, MaxBuilds: 1 << 30})
+			opt := Options{MaxRuns: 1 << 30, MaxBuilds: 1 << 30}
+			if c.own {
+				opt.PriceFrom = walls(n, 5, 60, n/4, n/2)
+			}
+			s := New(shape, opt)
 			for range 5 {
 				s.Observe(Observation{Commit: n - 1, Failed: true})
 			}
 			s.Observe(Observation{Commit: GoodEnd})
-			for range 20 {
+			for range c.tests {
 				p := s.Next(1)[0]
 				s.Observe(Observation{Commit: p.Commit, Failed: p.Commit >= 0 && !has.Has(p.Commit)})
 			}

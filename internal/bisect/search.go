@@ -55,8 +55,13 @@ type Options struct {
 	Prior []float64
 	// Price is what the build of a commit costs, in runs; 0 for DefaultPrice.
 	Price float64
-	// Free are commits whose kernels are there already: they cost a boot and
-	// their runs.
+	// PriceFrom predicts what it costs to build and boot each of the commits next, in
+	// runs, when the object tree has commit warm: the one that was built last, or
+	// GoodEnd, or Nowhere as long as none was. nil, or nil as an answer, is Price for
+	// all. It must give equal answers to equal questions.
+	PriceFrom func(warm int) []float64
+	// Free are commits whose kernels are there already, GoodEnd possibly among them:
+	// they cost a boot and their runs.
 	Free []int
 	// MaxIterations bounds the amplification of a low failure rate; below 2 there is none.
 	MaxIterations int
@@ -68,9 +73,9 @@ type Options struct {
 // forked guests or more.
 const DefaultPrice = 60
 
-// bootPrice is what booting a kernel costs, in runs: 1.1 s against 0.12 s of a
+// BootPrice is what booting a kernel costs, in runs: 1.1 s against 0.12 s of a
 // forked guest, without KVM.
-const bootPrice = 9
+const BootPrice = 9
 
 // maxWeight bounds a prior weight. Simulated, weights of 20 save 3 builds of 14
 // where they are right and cost 0.4 where they are wrong; weights of 100 make one
@@ -99,13 +104,17 @@ type Search struct {
 	opt   Options
 	prior []float64
 	free  map[int]bool
+	hints []int // the candidates among them
+	grows bool  // the budget of builds: it is not the user's
 
 	post       *posterior
 	zones      zones
+	warm       warmth
 	iterations int
 	log        []Observation
 	runs       int
-	builds     int // commits tested besides the ends
+	builds     int     // commits tested besides the ends
+	saved      float64 // of the budget of builds, by those that cost little
 
 	stopped string // why it was stopped from outside, "" if it was not
 	decided bool
@@ -122,7 +131,8 @@ func New(s *history.Shape, opt Options) *Search {
 	if opt.Confidence == 0 {
 		opt.Confidence = 0.99
 	}
-	if opt.MaxBuilds == 0 {
+	grows := opt.MaxBuilds == 0
+	if grows {
 		opt.MaxBuilds = 2*log2 + 12
 	}
 	if opt.MaxRuns == 0 {
@@ -131,9 +141,12 @@ func New(s *history.Shape, opt Options) *Search {
 	if opt.Price == 0 {
 		opt.Price = DefaultPrice
 	}
-	x := &Search{shape: s, opt: opt, prior: clamped(opt.Prior), free: map[int]bool{}}
+	x := &Search{shape: s, opt: opt, prior: clamped(opt.Prior), free: map[int]bool{}, grows: grows}
 	for _, i := range opt.Free {
 		x.free[i] = true
+		if i != GoodEnd {
+			x.hints = append(x.hints, i)
+		}
 	}
 	x.reset()
 	return x
@@ -142,7 +155,8 @@ func New(s *history.Shape, opt Options) *Search {
 func (s *Search) reset() {
 	s.post = newPosterior(s.shape, s.prior, s.opt.Fix)
 	s.zones = zones{skipped: map[int]bool{}}
-	s.iterations, s.runs, s.builds = 1, 0, 0
+	s.warm = warmth{predict: s.opt.PriceFrom, at: Nowhere, paid: map[int]float64{}}
+	s.iterations, s.runs, s.builds, s.saved = 1, 0, 0, 0
 	s.log, s.decided, s.stopped = nil, false, ""
 }
 
@@ -187,6 +201,7 @@ func (s *Search) passing() int {
 func (s *Search) Observe(o Observation) {
 	s.log = append(s.log, o)
 	s.decided = false
+	s.warm.observe(o, s.free[o.Commit])
 	if o.Other {
 		s.runs++
 		return
@@ -194,6 +209,9 @@ func (s *Search) Observe(o Observation) {
 	fresh := s.post.tally(o.Commit) == nil && !s.zones.skipped[o.Commit] && o.Commit != s.failing() && o.Commit != s.passing()
 	if fresh && !s.free[o.Commit] {
 		s.builds++
+		if s.grows {
+			s.saved += s.warm.saved(o.Commit)
+		}
 	}
 	switch {
 	case o.Untestable:
@@ -325,7 +343,7 @@ func (s *Search) decide() {
 	switch {
 	case bits < nothing:
 		s.end(s.defensible(kernel.Set, "no test of any commit would tell more"))
-	case s.builds >= s.opt.MaxBuilds && bits < little:
+	case s.builtOut() && bits < little:
 		s.end(s.defensible(kernel.Set, "the budget of builds is spent"))
 	default:
 		s.ask(commit, WhySearch)
@@ -378,6 +396,11 @@ func (s *Search) nameOf(end int) string {
 	return "bad end"
 }
 
+// builtOut says whether the budget of builds is spent.
+func (s *Search) builtOut() bool {
+	return float64(s.builds)-s.saved >= float64(s.opt.MaxBuilds)
+}
+
 // spent says which budget is.
 func (s *Search) spent() string {
 	switch {
@@ -428,11 +451,14 @@ func (s *Search) deterministic() bool {
 // newCommit is the untested commit that is worth most, if any is worth more
 // than least.
 func (s *Search) newCommit(least float64) (int, float64, bool) {
-	if s.builds >= s.opt.MaxBuilds && len(s.free) == 0 {
+	if s.builtOut() && len(s.hints) == 0 {
 		return 0, 0, false
 	}
-	price := s.opt.Price
-	if least > 1/(price+1) && len(s.free) == 0 { // a test gives one bit at most
+	prices, price := s.warm.prices()
+	if prices == nil {
+		price = s.opt.Price
+	}
+	if least > 1/(price+1) && len(s.hints) == 0 { // a test gives one bit at most
 		return 0, 0, false
 	}
 	model, q := s.post.rates()
@@ -447,23 +473,30 @@ func (s *Search) newCommit(least float64) (int, float64, bool) {
 		}
 		return certain + upto
 	}
-	want, _ := t.peak(price)
-	target := want - certain
-	if s.opt.Fix {
-		target = certain - want
-	}
-	spent := s.builds >= s.opt.MaxBuilds
+	spent := s.builtOut()
 	usable := func(i int) bool {
 		return s.post.tally(i) == nil && !s.zones.skipped[i] && (!spent || s.free[i])
 	}
 	patience := s.patience()
 	value := func(i int, upto float64) float64 {
 		if s.free[i] {
-			return t.worth(bad(upto), bootPrice)
+			return t.worth(bad(upto), BootPrice)
 		}
-		return patience * s.zones.testable(i) * t.worth(bad(upto), price)
+		own := price
+		if prices != nil {
+			own = prices[i]
+		}
+		return patience * s.zones.testable(i) * t.worth(bad(upto), own)
 	}
-	return s.post.part.best(s.post.prob, target, append(s.zones.exits(), s.opt.Free...), usable, value)
+	if prices != nil {
+		return s.post.part.every(s.post.prob, usable, value)
+	}
+	want, _ := t.peak(price)
+	target := want - certain
+	if s.opt.Fix {
+		target = certain - want
+	}
+	return s.post.part.best(s.post.prob, target, append(s.zones.exits(), s.hints...), usable, value)
 }
 
 // several spreads k probes: the best one, and what is worth most if that were
