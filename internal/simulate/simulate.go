@@ -77,13 +77,17 @@ func generator(seed, stream uint64) *rand.Rand {
 }
 
 func trial(w *world) outcome {
-	opt := bisect.Options{Confidence: w.Confidence, Prior: w.hot, Price: w.BuildPrice}
+	opt := bisect.Options{Confidence: w.Confidence, Prior: w.hot, Price: w.BuildPrice, PriceFrom: w.prices}
+	if w.FlatPrice > 0 {
+		opt.Price = w.FlatPrice
+	}
 	if w.Iteration > 0 {
 		opt.MaxIterations = 32
 	}
 	s := bisect.New(w.shape, opt)
 	var o outcome
 	built := map[int]bool{bisect.GoodEnd: true, w.Commits - 1: true}
+	warm := bisect.GoodEnd // the newer end is asked for first
 	for {
 		probes := s.Next(max(w.Workers, 1))
 		if len(probes) == 0 {
@@ -95,7 +99,8 @@ func trial(w *world) outcome {
 			if !built[p.Commit] {
 				built[p.Commit] = true
 				o.builds++
-				cost += w.BuildPrice
+				cost += w.price(warm, p.Commit)
+				warm = p.Commit
 			}
 			if w.skip[p.Commit] {
 				s.Observe(bisect.Observation{Commit: p.Commit, Iterations: p.Iterations, Untestable: true})

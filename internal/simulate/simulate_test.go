@@ -67,6 +67,54 @@ func TestEqualSeedsGiveEqualAnswers(t *testing.T) {
 	}
 }
 
+// Where a build costs sixty runs across a commit that changes what everything
+// includes, and three elsewhere, a search that knows it costs a fourth less than
+// one that has one price for all, whichever, and is right as often.
+func TestOwnPrices(t *testing.T) {
+	w := plain(64)
+	w.Wide, w.NarrowPrice = 0.05, 3
+	own, err := Run(w, 60, 21)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if own.Right < 0.97 || own.Wrong > 0.02 {
+		t.Errorf("%+v", own)
+	}
+	for _, w.FlatPrice = range []float64{w.NarrowPrice, w.BuildPrice} {
+		flat, err := Run(w, 60, 21)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if own.CostMean > 0.8*flat.CostMean || own.Right < flat.Right-0.02 {
+			t.Errorf("cost %.0f, right %.3f; told %g for all %.0f, %.3f", own.CostMean, own.Right, w.FlatPrice, flat.CostMean, flat.Right)
+		}
+	}
+}
+
+// What a build costs depends on what lies between it and the one before.
+func TestPriceOfABuild(t *testing.T) {
+	w := plain(10)
+	w.NarrowPrice = 3
+	x := newWorld(w, shapeOf(w, 1), generator(1, 1))
+	if got := x.price(2, 3); got != w.BuildPrice || x.prices(2) != nil {
+		t.Errorf("all alike: %g, %v", got, x.prices(2))
+	}
+	w.Wide = 0.1
+	x = newWorld(w, shapeOf(w, 1), generator(1, 1))
+	x.wide = []int{0, 0, 0, 1, 1, 1, 1, 1, 1, 1}
+	for _, c := range []struct {
+		warm, i int
+		want    float64
+	}{{bisect.GoodEnd, 2, 3}, {bisect.GoodEnd, 3, 60}, {9, 3, 3}, {9, 2, 60}, {2, 2, 3}} {
+		if got := x.prices(c.warm)[c.i]; got != c.want {
+			t.Errorf("from %d to %d: %g, want %g", c.warm, c.i, got, c.want)
+		}
+	}
+	if x.FlatPrice = 60; x.prices(2) != nil || x.prices(bisect.Nowhere) != nil {
+		t.Error("a search that is told one price knows others")
+	}
+}
+
 // A search that names commits without looking at the runs is wrong: the judge of
 // the simulation says so.
 func TestOutcomesAreJudged(t *testing.T) {
@@ -115,6 +163,7 @@ func TestWorldIsChecked(t *testing.T) {
 	for _, change := range []func(*World){
 		func(w *World) { w.Name = "flat" }, func(w *World) { w.Commits = 0 }, func(w *World) { w.FailRate = 1.5 },
 		func(w *World) { w.Skips = "all" }, func(w *World) { w.BuildPrice = -1 },
+		func(w *World) { w.NarrowPrice = -1 }, func(w *World) { w.Wide = 2 }, func(w *World) { w.Wide, w.Merges = 0.1, true },
 	} {
 		w := plain(64)
 		change(&w)

@@ -25,6 +25,9 @@ type World struct {
 	FailRate      float64 // of bad commits, in the constant world
 	FalseFailRate float64 // of good commits
 	BuildPrice    float64 // in runs
+	Wide          float64 // share of the commits that change a header which everything includes; 0: each build costs BuildPrice
+	NarrowPrice   float64 // with Wide: of a build with no such commit between it and the last one, in runs
+	FlatPrice     float64 // with Wide: what the search is told that any build costs; 0: the truth
 	Iteration     float64 // what a further iteration in one guest costs, in runs; 0: no amplification
 	BadGoodEnd    float64 // share of ranges whose good end is bad
 	Skips         string  // "", scattered (10 % of the commits), block (30 % in one)
@@ -49,6 +52,7 @@ type world struct {
 	last     map[int]bool
 	hot      []float64
 	repaired [2]int // with TwoChanges: good again from the first, bad from the second
+	wide     []int  // with Wide: how many such commits there are up to each
 }
 
 func newWorld(w World, shape *history.Shape, rng *rand.Rand) *world {
@@ -96,6 +100,15 @@ func newWorld(w World, shape *history.Shape, rng *rand.Rand) *world {
 		x.culprit = rng.IntN(n / 3)
 		x.repaired = [2]int{n/3 + rng.IntN(n/3), n*2/3 + rng.IntN(n/3)}
 	}
+	if w.Wide > 0 {
+		x.wide = make([]int, n)
+		for _, i := range rng.Perm(n)[:int(math.Ceil(w.Wide*float64(n)))] {
+			x.wide[i] = 1
+		}
+		for i := 1; i < n; i++ {
+			x.wide[i] += x.wide[i-1]
+		}
+	}
 	if !shape.Line() && x.culprit >= 0 {
 		x.has = history.NewBits(n)
 		for i := x.culprit; i < n; i++ {
@@ -123,6 +136,32 @@ func (w *world) bad(i int) bool {
 		return w.has.Has(i)
 	}
 	return i >= w.culprit
+}
+
+// price is what the build of a commit costs after that of another.
+func (w *world) price(warm, i int) float64 {
+	upto := func(i int) int {
+		if i == bisect.GoodEnd {
+			return 0
+		}
+		return w.wide[i]
+	}
+	if w.wide == nil || upto(warm) != upto(i) {
+		return w.BuildPrice
+	}
+	return w.NarrowPrice
+}
+
+// prices are those of all commits; nil where the search is not to know them.
+func (w *world) prices(warm int) []float64 {
+	if w.wide == nil || w.FlatPrice > 0 || warm == bisect.Nowhere {
+		return nil
+	}
+	out := make([]float64, w.Commits)
+	for i := range out {
+		out[i] = w.price(warm, i)
+	}
+	return out
 }
 
 // rate is the failure rate of a bad commit.
@@ -189,12 +228,14 @@ func (w *World) check() error {
 		return fmt.Errorf("world %q: one of %v", w.Name, Worlds)
 	case w.Commits < 1 || w.Commits > 2_000_000:
 		return fmt.Errorf("%d commits: 1 to 2000000", w.Commits)
-	case !rate(w.FailRate) || !rate(w.FalseFailRate) || !rate(w.BadGoodEnd) || !rate(w.Hot) || !rate(w.Correlation):
+	case !rate(w.FailRate) || !rate(w.FalseFailRate) || !rate(w.BadGoodEnd) || !rate(w.Hot) || !rate(w.Wide) || !rate(w.Correlation):
 		return fmt.Errorf("rates are fractions from 0 to 1")
 	case w.Skips != "" && w.Skips != "scattered" && w.Skips != "block":
 		return fmt.Errorf("skips %q: scattered or block", w.Skips)
-	case w.BuildPrice < 0:
-		return fmt.Errorf("build price %g: 0 or more", w.BuildPrice)
+	case w.BuildPrice < 0 || w.NarrowPrice < 0 || w.FlatPrice < 0:
+		return fmt.Errorf("prices %g, %g, %g: 0 or more", w.BuildPrice, w.NarrowPrice, w.FlatPrice)
+	case w.Wide > 0 && w.Merges:
+		return fmt.Errorf("commits that change a header which everything includes: only on a line")
 	}
 	return nil
 }

@@ -18,9 +18,9 @@ import (
 // the price of a build.
 const head = `# The search in simulated worlds
 
-Made by ` + "`make simulate`" + `: the engine of ` + "`orchestrator bisect`" + ` in %d ranges of each world, seed %d, which was not
+Made by ` + "`make simulate`" + `: the engine of ` + "`orchestrator bisect`" + ` in %[1]d ranges of each world, seed %[2]d, which was not
 used for tuning. It is told nothing about the rates and asked for 99 %% confidence. False failures are 1 %% unless
-the line says otherwise, a build costs %d runs, both ends are built beforehand, and the culprit may be any commit.
+the line says otherwise, a build costs %[3]d runs, both ends are built beforehand, and the culprit may be any commit.
 *Wrong* is another commit named, or a set without the culprit; *set* is one with it; the rest is inconclusive.
 The last column is the goal of the world: rightness, builds, cost against the 10-runs rule of syzkaller and against
 git bisect, and in every world that of the answers stated with 95 %% or more at least 94 %% are right.
@@ -28,6 +28,9 @@ git bisect, and in every world that of the answers stated with 95 %% or more at 
 Worlds in which the rate varies along the range: *spread* draws each commit's rate from .2 to .8; *drift* falls from .6
 at the bad end to .2 at the culprit; *drop* is .8 on the newest tenth and .25 below; in *bimodal* half of the commits fail
 with .7 and half with .15; *decay* falls from .9 to .056, near the false failures, where a set is the right answer.
+
+A *wide* commit changes a header that everything includes: with one between it and the last build, a build costs %[3]d runs,
+else 3. With *one price* the search takes all builds for the dear ones.
 
 `
 
@@ -105,6 +108,12 @@ func rows() []row {
 	}
 	add("15000 commits, 3 % weighed x20, right", row{}, hot(true))
 	add("15000 commits, 3 % weighed x20, wrong", row{}, hot(false))
+	// One price is what the search knew before it had one of each commit.
+	wide := func(flat float64) func(*simulate.World) {
+		return func(w *simulate.World) { w.Wide, w.NarrowPrice, w.FlatPrice = 0.01, 3, flat }
+	}
+	add("1 % of the commits wide, one price", row{}, wide(bisect.DefaultPrice))
+	add("1 % of the commits wide, own prices", row{right: 0.98, wrong: 0.01, cost: 300}, wide(0))
 	add("three workers", row{}, func(w *simulate.World) { w.Workers = 3 })
 	return out
 }
