@@ -5,7 +5,10 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
+
+	"github.com/kernel-bisect/kbisect/internal/kernel"
 )
 
 // Dependents knows which objects of an object tree make would compile anew if a
@@ -89,6 +92,49 @@ func (d *Dependents) Counter() func(path string) int {
 	}
 }
 
+// Objects is how many there are.
+func (d *Dependents) Objects() int { return d.n }
+
+// Has says whether any object depends on a file.
+func (d *Dependents) Has(path string) bool { return len(d.of[path]) > 0 }
+
+// Classes sorts the objects by which of some files they depend on: those that
+// depend on the same ones need not be told apart. It returns how many objects each
+// class has, and for each file the classes that depend on it. Objects that depend
+// on none are in no class.
+func (d *Dependents) Classes(files []string) (objects []int, of [][]int) {
+	class := make([]int, d.n) // of each object
+	sizes := []int{d.n}       // class 0 depends on none of the files so far
+	for _, f := range files {
+		split := map[int]int{} // class -> what becomes of its objects that depend on f
+		for _, o := range slices.Compact(slices.Sorted(slices.Values(d.of[f]))) {
+			to, ok := split[class[o]]
+			if !ok {
+				to = len(sizes)
+				split[class[o]], sizes = to, append(sizes, 0)
+			}
+			sizes[class[o]]--
+			sizes[to]++
+			class[o] = to
+		}
+	}
+	number := make([]int, len(sizes)) // of those that are left
+	for k, n := range sizes[1:] {
+		if n > 0 {
+			number[k+1], objects = len(objects), append(objects, n)
+		}
+	}
+	for _, f := range files {
+		var classes []int
+		for _, o := range d.of[f] {
+			classes = append(classes, number[class[o]])
+		}
+		slices.Sort(classes)
+		of = append(of, slices.Compact(classes))
+	}
+	return objects, of
+}
+
 // Warm is the tree of the commit that was built last in the object tree, "" where
 // that is not known.
 func (b *Builder) Warm() string {
@@ -96,4 +142,20 @@ func (b *Builder) Warm() string {
 		return known.Built[len(known.Built)-1].Tree
 	}
 	return ""
+}
+
+// Past are the latest builds in the object tree of which the kernels are kept, the
+// last one at the end.
+func (b *Builder) Past() ([]kernel.Build, error) {
+	var out []kernel.Build
+	for _, m := range b.loadReads().Built {
+		k, ok, err := b.Cache.Get(m.Key)
+		if err != nil {
+			return nil, err
+		}
+		if ok && k.Status == kernel.BuildOK {
+			out = append(out, k)
+		}
+	}
+	return out, nil
 }

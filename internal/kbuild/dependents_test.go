@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"pgregory.net/rapid"
 )
 
 // cmdFile is what kbuild 6.1 leaves beside mm/mlock.o, shortened.
@@ -76,6 +78,17 @@ func TestDependents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if n := d.Objects(); n != 3 {
+		t.Errorf("%d objects", n)
+	}
+	// b depends on mm.h alone, c on list.h, and a on both.
+	sizes, of := d.Classes([]string{"include/mm.h", "drivers/x.c", "include/list.h"})
+	if len(sizes) != 3 || len(of) != 3 || len(of[0]) != 2 || len(of[1]) != 0 || len(of[2]) != 2 {
+		t.Errorf("%v %v", sizes, of)
+	}
+	if sizes, of := d.Classes([]string{"include/mm.h"}); !slices.Equal(sizes, []int{2}) || !slices.Equal(of[0], []int{0}) {
+		t.Errorf("%v %v", sizes, of)
+	}
 	count, last := d.Counter(), 0
 	for _, tt := range []struct {
 		path string
@@ -85,4 +98,46 @@ func TestDependents(t *testing.T) {
 			t.Errorf("with %s %d objects, want %d", tt.path, last, tt.n)
 		}
 	}
+}
+
+// What classes make stale together is what their files make stale.
+func TestClassesCountObjects(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		d := &Dependents{of: map[string][]int{}, n: rapid.IntRange(0, 12).Draw(t, "objects")}
+		names := []string{"a", "b", "c", "d", "e"}
+		for _, f := range names {
+			if d.n > 0 {
+				d.of[f] = rapid.SliceOfN(rapid.IntRange(0, d.n-1), 0, 14).Draw(t, f)
+			}
+		}
+		sizes, of := d.Classes(names)
+		count, seen, sum := d.Counter(), map[int]bool{}, 0
+		for _, i := range rapid.Permutation([]int{0, 1, 2, 3, 4}).Draw(t, "order") {
+			for _, k := range of[i] {
+				if !seen[k] {
+					seen[k] = true
+					sum += sizes[k]
+				}
+			}
+			if want := count(names[i]); sum != want {
+				t.Fatalf("with %s %d objects, want %d; %v %v", names[i], sum, want, sizes, of)
+			}
+		}
+		alike := map[string]bool{}
+		for o := range d.n {
+			on := ""
+			for _, f := range names {
+				if slices.Contains(d.of[f], o) {
+					on += f
+				}
+			}
+			alike[on] = true
+		}
+		if delete(alike, ""); len(sizes) != len(alike) {
+			t.Fatalf("%d classes, want %d", len(sizes), len(alike))
+		}
+		if len(seen) != len(sizes) || slices.Contains(sizes, 0) {
+			t.Fatalf("%v %v", sizes, of)
+		}
+	})
 }

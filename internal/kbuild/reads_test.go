@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/kernel-bisect/kbisect/internal/kernel"
@@ -65,6 +66,41 @@ func TestUnreadIsNotBuilt(t *testing.T) {
 			t.Errorf("after a clean build: %+v", got)
 		}
 	})
+}
+
+// The builds in the object tree are known with what they took, the latest last:
+// neither what failed nor what was not built.
+func TestPast(t *testing.T) {
+	b, src := readingTree(t, false)
+	if past, err := b.Past(); err != nil || len(past) != 0 {
+		t.Errorf("%+v, %v", past, err)
+	}
+	var want []string
+	for _, c := range []struct {
+		path, text string
+		built      bool
+	}{{"mm/read.c", "1\n", true}, {"drivers/unread.c", "2\n", false}, {"build.sh", "exit 1\n", false}, {"build.sh", readingBuild + "# again\n", true}} {
+		src.write(c.path, c.text)
+		if k := build(t, b, src); c.built {
+			want = append(want, k.Kernel.Key)
+		}
+	}
+	past, err := b.Past()
+	var got []string
+	for _, k := range past {
+		if got = append(got, k.Kernel.Key); k.Seconds <= 0 {
+			t.Errorf("%+v", k)
+		}
+	}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("%v, %v; want %v", got, err, want)
+	}
+	if err := b.Cache.Remove(want[0]); err != nil {
+		t.Fatal(err)
+	}
+	if past, err := b.Past(); err != nil || len(past) != 1 {
+		t.Errorf("one is not kept any more: %+v, %v", past, err)
+	}
 }
 
 // Where it is not known what is in the object tree, all is built.
