@@ -25,7 +25,7 @@ type hunt struct {
 // newHunt prepares the search of a request between two commits.
 func newHunt(ctx context.Context, repo *gitrepo.Repo, req request, older, newer kernel.Commit) (*hunt, error) {
 	how := req.Search
-	commits, outside, err := repo.Candidates(ctx, older.SHA, newer.SHA, gitrepo.RangeOptions{Paths: how.Paths, FirstParent: how.FirstParent, AncestryPath: how.FindFix})
+	commits, outside, err := repo.Candidates(ctx, older.SHA, newer.SHA, how.rangeOptions())
 	if err != nil {
 		return nil, err
 	}
@@ -39,7 +39,8 @@ func newHunt(ctx context.Context, repo *gitrepo.Repo, req request, older, newer 
 	}
 	h := &hunt{how: how, newer: newer, outside: outside}
 	h.engine = bisect.New(&graph.Shape, bisect.Options{
-		Confidence: how.Confidence, Fix: how.FindFix, Prior: prior, Free: how.free(commits), Price: how.Price,
+		Confidence: how.Confidence, Fix: how.FindFix, Prior: prior, Free: how.free(commits),
+		Price: how.Price, PriceFrom: how.Forecast.over(len(commits)), // of a part that begins where the range does
 		MaxIterations: how.MaxIterations, MaxRuns: how.MaxRuns, MaxBuilds: how.MaxBuilds,
 	})
 	h.over = job.Range{Good: older, Graph: graph, AnyFailure: how.AnyFailure,

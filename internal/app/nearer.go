@@ -54,7 +54,7 @@ func nearer(commits []string, files map[string][]string, weight func(sha string)
 
 // nearEnd is the commit of a request's range to try before its newer end, where
 // the older end is what was built last and the range has no merges.
-func nearEnd(ctx context.Context, repo *gitrepo.Repo, builder *kbuild.Builder, req *request, files map[string][]string) (string, error) {
+func nearEnd(ctx context.Context, repo *gitrepo.Repo, builder *kbuild.Builder, deps *kbuild.Dependents, req *request, files map[string][]string) (string, error) {
 	base, err := repo.Commit(ctx, req.Base)
 	if s := req.Search; err != nil || builder.Warm() != base.Tree || s.FindFix || s.FirstParent || len(s.Paths) > 0 {
 		return "", err
@@ -67,17 +67,9 @@ func nearEnd(ctx context.Context, repo *gitrepo.Repo, builder *kbuild.Builder, r
 	if err != nil || !graph.Line() {
 		return "", err
 	}
-	deps, err := builder.Dependents()
-	if err != nil {
-		return "", err
-	}
 	read := map[string]bool{}
 	for _, sha := range req.Search.Read {
 		read[sha] = true
-	}
-	ids := make([]string, len(commits))
-	for i, c := range commits {
-		ids[i] = c.SHA
 	}
 	weight := func(sha string) float64 {
 		if read[sha] {
@@ -85,5 +77,5 @@ func nearEnd(ctx context.Context, repo *gitrepo.Repo, builder *kbuild.Builder, r
 		}
 		return history.InertWeight
 	}
-	return nearer(ids, files, weight, deps.Counter()), nil
+	return nearer(shas(commits), files, weight, deps.Counter()), nil
 }

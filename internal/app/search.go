@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/kernel-bisect/kbisect/internal/bisect"
 	"github.com/kernel-bisect/kbisect/internal/gitrepo"
 	"github.com/kernel-bisect/kbisect/internal/history"
 	"github.com/kernel-bisect/kbisect/internal/kbuild"
@@ -41,6 +43,8 @@ type searchRequest struct {
 	// Price of a build in runs, as the builds of the range and the latest runs
 	// have it; 0 where there were too few.
 	Price float64 `json:"price,omitempty"`
+	// Forecast has the price of each build, where one can tell.
+	Forecast *forecast `json:"forecast,omitempty"`
 }
 
 // defaultSearch is what the flags are by default.
@@ -75,6 +79,11 @@ func (r *searchRequest) check() error {
 		return usagef("--max-iterations %d: 1 to 1000", r.MaxIterations)
 	}
 	return nil
+}
+
+// rangeOptions say which commits of the range are candidates.
+func (r *searchRequest) rangeOptions() gitrepo.RangeOptions {
+	return gitrepo.RangeOptions{Paths: r.Paths, FirstParent: r.FirstParent, AncestryPath: r.FindFix}
 }
 
 // prior weighs the candidates by what is suspected and by what builds read, nil
@@ -155,16 +164,17 @@ func (o *options) predict(ctx context.Context, ws *workspace, repo *gitrepo.Repo
 	if err != nil {
 		return err
 	}
-	var seconds []float64
+	var builds []kernel.Build
 	var failed error
+	trees := map[string]string{}
 	var commits []string
 	err = repo.Trees(ctx, req.Base, req.Head, func(sha, tree string) {
-		commits = append(commits, sha)
+		commits, trees[sha] = append(commits, sha), tree
 		k, ok, err := builder.Kept(ctx, kernel.Commit{SHA: sha, Tree: tree})
 		if ok {
 			req.Search.Built = append(req.Search.Built, sha)
 			if k.SameAs == "" {
-				seconds = append(seconds, k.Seconds)
+				builds = append(builds, k)
 			}
 		}
 		failed = errors.Join(failed, err)
@@ -172,22 +182,42 @@ func (o *options) predict(ctx context.Context, ws *workspace, repo *gitrepo.Repo
 	if err := errors.Join(err, failed); err != nil {
 		return err
 	}
-	if len(commits) <= maxToRead {
-		if err := foresee(ctx, repo, builder, req, commits); err != nil {
-			return err
-		}
-	}
 	runs, err := ws.store.RunTimes(ctx, 100)
-	req.Search.Price = price(seconds, runs)
+	if err != nil {
+		return err
+	}
+	req.Search.Price = price(builds, runs)
+	if len(commits) > maxToRead {
+		return nil
+	}
+	deps, err := foresee(ctx, repo, builder, req, commits, trees)
+	if err != nil || req.Search.Forecast == nil {
+		return err
+	}
+	past, err := builder.Past()
+	req.Search.Forecast.learn(together(builds, past), runs, deps.Objects())
 	return err
 }
 
-// foresee finds out which commits change what builds read, and what can be had
-// for little.
-func foresee(ctx context.Context, repo *gitrepo.Repo, builder *kbuild.Builder, req *request, commits []string) error {
+// together are builds without those that are among others again.
+func together(builds, others []kernel.Build) []kernel.Build {
+	known := map[string]bool{}
+	var out []kernel.Build
+	for _, b := range slices.Concat(builds, others) {
+		if !known[b.Kernel.Key] {
+			out = append(out, b)
+		}
+		known[b.Kernel.Key] = true
+	}
+	return out
+}
+
+// foresee finds out which commits change what builds read, what each will cost,
+// and what can be had for little. It returns what it knows of the object tree.
+func foresee(ctx context.Context, repo *gitrepo.Repo, builder *kbuild.Builder, req *request, commits []string, trees map[string]string) (*kbuild.Dependents, error) {
 	opened, err := builder.Opens(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	unread, files := map[string]bool{}, map[string][]string{}
 	err = repo.Changes(ctx, req.Base, req.Head, func(c history.Change) {
@@ -195,40 +225,74 @@ func foresee(ctx context.Context, repo *gitrepo.Repo, builder *kbuild.Builder, r
 		files[c.SHA] = c.Files
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	req.Search.Read = slices.DeleteFunc(commits, func(sha string) bool { return unread[sha] })
-	if slices.Contains(req.Search.Built, req.Head) {
-		return nil
+	deps, err := builder.Dependents()
+	if err != nil {
+		return nil, err
 	}
-	req.Search.Nearer, err = nearEnd(ctx, repo, builder, req, files)
-	return err
+	if req.Search.Forecast, err = forecastOf(ctx, repo, deps, req, trees, builder.Warm(), files); err != nil {
+		return nil, err
+	}
+	if f := req.Search.Forecast; f != nil {
+		base, err := repo.Commit(ctx, req.Base)
+		if err != nil {
+			return nil, err
+		}
+		if _, f.Kept, err = builder.Kept(ctx, base); err != nil {
+			return nil, err
+		}
+	}
+	if !slices.Contains(req.Search.Built, req.Head) {
+		req.Search.Nearer, err = nearEnd(ctx, repo, builder, deps, req, files)
+	}
+	return deps, err
 }
+
+// enough builds or runs have a median that one of them cannot move far.
+const enough = 3
+
+// maxPrice of a build, in runs, which a clock gone wrong cannot pass.
+const maxPrice = 10_000
 
 // price is the median of builds in medians of runs. The median keeps the first
 // build of a tree, which compiles everything, out of it.
-func price(builds []float64, runs []time.Duration) float64 {
-	const enough = 3
+func price(builds []kernel.Build, runs []time.Duration) float64 {
 	if len(builds) < enough || len(runs) < enough {
 		return 0
 	}
-	slices.Sort(builds)
-	slices.Sort(runs)
-	run := runs[len(runs)/2].Seconds()
+	seconds := make([]float64, len(builds))
+	for i, b := range builds {
+		seconds[i] = b.Seconds
+	}
+	run := median(runs).Seconds()
 	if run <= 0 {
 		return 0
 	}
-	// Bounds that a clock gone wrong cannot pass.
-	return min(max(builds[len(builds)/2]/run, 1), 10_000)
+	return bounded(median(seconds) / run)
 }
 
-// free are the positions of the candidates that were built.
+func bounded(price float64) float64 { return min(max(price, 1), maxPrice) }
+
+// median of values, the upper one of two; zero of none.
+func median[T cmp.Ordered](values []T) (m T) {
+	if len(values) > 0 {
+		m = slices.Sorted(slices.Values(values))[len(values)/2]
+	}
+	return m
+}
+
+// free are the positions of the commits that were built.
 func (r *searchRequest) free(commits []kernel.Commit) []int {
 	built := map[string]bool{}
 	for _, sha := range r.Built {
 		built[sha] = true
 	}
 	var out []int
+	if r.Forecast != nil && r.Forecast.Kept {
+		out = append(out, bisect.GoodEnd)
+	}
 	for i, c := range commits {
 		if built[c.SHA] {
 			out = append(out, i)

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kernel-bisect/kbisect/internal/bisect"
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 )
 
@@ -14,6 +15,10 @@ func TestFreeCandidates(t *testing.T) {
 	commits := []kernel.Commit{{SHA: "a"}, {SHA: "b"}, {SHA: "c"}}
 	if got := r.free(commits); !slices.Equal(got, []int{0, 2}) {
 		t.Errorf("%v", got)
+	}
+	r.Forecast = &forecast{Kept: true}
+	if got := r.free(commits); !slices.Equal(got, []int{bisect.GoodEnd, 0, 2}) {
+		t.Errorf("with the older end: %v", got)
 	}
 }
 
@@ -38,7 +43,11 @@ func TestPrice(t *testing.T) {
 		{[]float64{0.1, 0.1, 0.1}, []time.Duration{s, s, s}, 1},
 		{[]float64{10, 10, 10}, []time.Duration{0, 0, 0}, 0},
 	} {
-		if got := price(c.builds, c.runs); math.Abs(got-c.want) > 1e-9 {
+		var builds []kernel.Build
+		for _, seconds := range c.builds {
+			builds = append(builds, kernel.Build{Seconds: seconds})
+		}
+		if got := price(builds, c.runs); math.Abs(got-c.want) > 1e-9 {
 			t.Errorf("%v, %v: %g, want %g", c.builds, c.runs, got, c.want)
 		}
 	}

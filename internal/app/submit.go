@@ -126,7 +126,7 @@ func (r request) title() string {
 // question digests what a job is asked, without how it was typed and what was
 // predicted when.
 func (r request) question() string {
-	r.Command, r.Search.Built, r.Search.Price, r.Search.Read, r.Search.Nearer = "", nil, 0, nil, ""
+	r.Command, r.Search.Built, r.Search.Price, r.Search.Read, r.Search.Nearer, r.Search.Forecast = "", nil, 0, nil, "", nil
 	text, _ := json.Marshal(r)
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:])
