@@ -6,61 +6,81 @@ import (
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 )
 
-// ahead builds the commit that will be wanted next while the runs of another go
-// on: a build leaves most of a processor idle while it links, and so do runs.
-// One goroutine may use it.
+// ahead builds the commits that will be wanted next, in their order, while the
+// runs of another go on: a build leaves most of a processor idle while it links,
+// and so do runs. One goroutine may use it.
 type ahead struct {
 	build func(ctx context.Context, c kernel.Commit) (kernel.Build, error)
 	under *underway
 }
 
-// underway is a build in the background.
+// atMostAhead is how many builds may wait for their runs. Where a commit breaks
+// something its runs take as long as several builds; a patch that is given up costs
+// the builds that were made for nothing.
+const atMostAhead = 4
+
+// underway are builds in the background.
 type underway struct {
-	sha  string
-	end  context.CancelFunc
-	done chan struct{}
-	// Valid when done is closed.
+	next  []kernel.Commit // whose builds were not taken
+	end   context.CancelFunc
+	built chan outcome // of next, in order
+}
+
+// outcome is what came of a build.
+type outcome struct {
 	build kernel.Build
 	err   error
 }
 
-// soon begins to build a commit, unless one is under way.
-func (a *ahead) soon(ctx context.Context, c kernel.Commit) {
-	if a.under != nil {
+// soon begins to build commits, unless some are under way.
+func (a *ahead) soon(ctx context.Context, next []kernel.Commit) {
+	if a.under != nil || len(next) == 0 {
 		return
 	}
 	ctx, end := context.WithCancel(ctx)
-	u := &underway{sha: c.SHA, end: end, done: make(chan struct{})}
+	// One more is under way or waits to be handed over.
+	u := &underway{next: next, end: end, built: make(chan outcome, atMostAhead-1)}
 	a.under = u
 	go func() {
-		defer close(u.done)
-		u.build, u.err = a.build(ctx, c)
+		defer close(u.built)
+		for _, c := range next {
+			b, err := a.build(ctx, c)
+			select {
+			case u.built <- outcome{b, err}:
+			case <-ctx.Done():
+				return
+			}
+			if err != nil {
+				return
+			}
+		}
 	}()
 }
 
-// get returns the kernel of a commit. A build of another that is under way is
+// get returns the kernel of a commit. Builds of others that are under way are
 // given up.
 func (a *ahead) get(ctx context.Context, c kernel.Commit) (kernel.Build, error) {
-	u := a.under
-	a.under = nil
-	if u != nil {
-		if u.sha != c.SHA {
-			u.end()
+	if u := a.under; u != nil && u.next[0].SHA == c.SHA {
+		o, ok := <-u.built // it ends with ctx
+		if u.next = u.next[1:]; !ok || o.err != nil || len(u.next) == 0 {
+			a.close()
 		}
-		<-u.done // it ends with ctx
-		u.end()
-		if u.sha == c.SHA {
-			return u.build, u.err
+		if ok {
+			return o.build, o.err
 		}
 	}
+	a.close()
 	return a.build(ctx, c)
 }
 
 // close gives up what is under way.
 func (a *ahead) close() {
-	if a.under != nil {
-		a.under.end()
-		<-a.under.done
-		a.under = nil
+	u := a.under
+	if u == nil {
+		return
+	}
+	a.under = nil
+	u.end()
+	for range u.built { // until the last build has ended
 	}
 }

@@ -26,7 +26,11 @@ func slowBuild(log *[]string) func(context.Context, kernel.Commit) (kernel.Build
 }
 
 func TestAhead(t *testing.T) {
-	a, b := kernel.Commit{SHA: "a"}, kernel.Commit{SHA: "b"}
+	a, b, c := kernel.Commit{SHA: "a"}, kernel.Commit{SHA: "b"}, kernel.Commit{SHA: "c"}
+	many := []kernel.Commit{a}
+	for range 2 * atMostAhead {
+		many = append(many, b)
+	}
 	for _, tt := range []struct {
 		name    string
 		do      func(t *testing.T, x *ahead) (kernel.Build, error)
@@ -34,19 +38,36 @@ func TestAhead(t *testing.T) {
 		minutes float64
 	}{
 		{"what was begun", func(t *testing.T, x *ahead) (kernel.Build, error) {
-			x.soon(t.Context(), a)
+			x.soon(t.Context(), []kernel.Commit{a})
 			time.Sleep(45 * time.Second)
 			return x.get(t.Context(), a)
 		}, "a", 1},
+		{"several, one after the other", func(t *testing.T, x *ahead) (kernel.Build, error) {
+			x.soon(t.Context(), []kernel.Commit{c, b, a})
+			time.Sleep(150 * time.Second)
+			for _, want := range []kernel.Commit{c, b} {
+				if got, err := x.get(t.Context(), want); err != nil || got.Kernel.Digest != want.SHA {
+					t.Errorf("%+v, %v", got, err)
+				}
+			}
+			return x.get(t.Context(), a)
+		}, "c, b, a", 3},
+		{"not all of a long series", func(t *testing.T, x *ahead) (kernel.Build, error) {
+			x.soon(t.Context(), many)
+			time.Sleep(time.Hour)
+			got, err := x.get(t.Context(), a)
+			x.close()
+			return got, err
+		}, "a" + strings.Repeat(", b", atMostAhead-1) + ", no b", 60},
 		{"another", func(t *testing.T, x *ahead) (kernel.Build, error) {
-			x.soon(t.Context(), b)
-			x.soon(t.Context(), a) // one at a time
+			x.soon(t.Context(), []kernel.Commit{b, c})
+			x.soon(t.Context(), []kernel.Commit{a}) // one at a time
 			time.Sleep(30 * time.Second)
 			return x.get(t.Context(), a)
 		}, "no b, a", 1.5},
 		{"nothing was begun", func(t *testing.T, x *ahead) (kernel.Build, error) { return x.get(t.Context(), a) }, "a", 1},
 		{"given up", func(t *testing.T, x *ahead) (kernel.Build, error) {
-			x.soon(t.Context(), b)
+			x.soon(t.Context(), []kernel.Commit{b, c})
 			x.close()
 			x.close()
 			return x.get(t.Context(), a)

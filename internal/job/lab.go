@@ -163,14 +163,11 @@ func (s *subject) bootNow(ctx context.Context) (kernel.Boot, error) {
 // run returns one more run of p: the next recorded one, or a fresh one.
 func (s *subject) run(ctx context.Context, p runner.Program) (r kernel.Run, reused bool, err error) {
 	cell := s.cell(&p)
-	if _, ok := s.known[cell]; !ok {
-		runs, err := s.lab.Record.Runs(ctx, cell, s.scope())
-		if err != nil {
-			return r, false, err
-		}
-		s.known[cell] = append([]kernel.Run{}, evidence(runs)...)
+	left, err := s.recorded(ctx, p)
+	if err != nil {
+		return r, false, err
 	}
-	if left := s.known[cell]; len(left) > 0 {
+	if len(left) > 0 {
 		s.known[cell] = left[1:]
 		return left[0], true, nil
 	}
@@ -183,6 +180,19 @@ func (s *subject) run(ctx context.Context, p runner.Program) (r kernel.Run, reus
 	}
 	s.sign(&r)
 	return r, false, s.lab.Record.AppendRun(ctx, s.lab.Job, cell, r)
+}
+
+// recorded are the runs of p on record that were not used yet.
+func (s *subject) recorded(ctx context.Context, p runner.Program) ([]kernel.Run, error) {
+	cell := s.cell(&p)
+	if _, ok := s.known[cell]; !ok {
+		runs, err := s.lab.Record.Runs(ctx, cell, s.scope())
+		if err != nil {
+			return nil, err
+		}
+		s.known[cell] = append([]kernel.Run{}, evidence(runs)...)
+	}
+	return s.known[cell], nil
 }
 
 // sign says in a run whose it is.

@@ -66,8 +66,8 @@ func (st *seriesTest) row(ctx context.Context, e Event, left []kernel.Commit) (k
 	if row.Build, err = st.builds.get(ctx, c); err != nil {
 		return row, nil, err
 	}
-	if l.BuildAhead && len(left) > 1 {
-		st.builds.soon(ctx, left[1])
+	if l.BuildAhead {
+		st.builds.soon(ctx, left[1:])
 	}
 	if row.Build.Status != kernel.BuildOK {
 		row.Tests = st.plan.Untestable("does not build: " + row.Build.Error)
@@ -154,12 +154,12 @@ func (st *seriesTest) compare(ctx context.Context, e Event) error {
 		for _, i := range order {
 			s := sites[i].subject
 			st.up.use(s)
-			for _, p := range want[i] {
-				e.Text = p.Name + " again on " + st.name(sites[i].row)
+			err := s.again(ctx, want[i], func(text string) {
+				e.Text = text + " on " + st.name(sites[i].row)
 				st.lab.notify(e)
-				if err := s.once(ctx, p); err != nil {
-					return err
-				}
+			})
+			if err != nil {
+				return err
 			}
 		}
 		for r, s := range st.subjects {

@@ -16,8 +16,9 @@ const perGuest = 100
 // sharedRuns are what runs in shared guests tell of one test: passes, and skips without a run.
 type sharedRuns struct {
 	runs   []kernel.Run
-	reused int  // of them from the record
-	alone  bool // one did not pass; from now on the test has guests of its own
+	more   []kernel.Run // on record beyond what the plan wants
+	reused int          // of them from the record
+	alone  bool         // one did not pass; from now on the test has guests of its own
 }
 
 // together runs the plan's tests in shared guests as often as it wants each
@@ -34,8 +35,9 @@ func (s *subject) together(ctx context.Context, e Event, plan Plan) error {
 		if err != nil {
 			return err
 		}
-		runs = runs[:min(len(runs), plan.Runs)]
-		s.shared[p.Name] = &sharedRuns{runs: runs, reused: len(runs)}
+		n := min(len(runs), plan.Runs)
+		runs, more := slices.Clip(runs[:n]), runs[n:]
+		s.shared[p.Name] = &sharedRuns{runs: runs, more: more, reused: n}
 		if len(runs) < plan.Runs {
 			// One that had guests of its own did not pass in a shared one, of which
 			// nothing is on record. It need not show that again.
@@ -149,3 +151,73 @@ func (s *subject) share(ctx context.Context, group []runner.Program) error {
 }
 
 func (s *subject) sharedCell(p runner.Program) string { return s.cell(&p) + "-shared" }
+
+// again runs programs once more each. Those that have only passed, and in shared
+// guests, share one again; what does not pass there gets a guest of its own.
+func (s *subject) again(ctx context.Context, ps []runner.Program, tell func(text string)) error {
+	left, group, err := s.sharing(ctx, ps)
+	if err != nil {
+		return err
+	}
+	if len(group) > 1 {
+		tell(fmt.Sprintf("%d tests again in one guest", len(group)))
+		if err := s.ready(ctx); err != nil {
+			return err
+		}
+		got, err := s.bench.RunTogether(ctx, group)
+		if err != nil {
+			return err
+		}
+		for _, p := range group {
+			r, ok := got[p.Name]
+			if !ok {
+				left = append(left, p)
+				continue
+			}
+			if err := s.append(ctx, p, r); err != nil {
+				return err
+			}
+			s.sign(&r)
+			s.done[p.Name].runs = append(s.done[p.Name].runs, r)
+		}
+	} else {
+		left = append(left, group...)
+	}
+	for _, p := range left {
+		tell(p.Name + " again")
+		if err := s.once(ctx, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sharing takes what shared guests are known to have told of programs, and divides
+// the others into those that need guests of their own and those that can share.
+func (s *subject) sharing(ctx context.Context, ps []runner.Program) (alone, group []runner.Program, err error) {
+	for _, p := range ps {
+		known, d := s.shared[p.Name], s.done[p.Name]
+		passes := known != nil && !known.alone && len(d.runs) == len(known.runs) &&
+			!slices.ContainsFunc(d.runs, func(r kernel.Run) bool { return r.Outcome != kernel.Pass })
+		if passes && len(known.more) > 0 {
+			d.runs = append(d.runs, known.more[0])
+			known.runs, known.more = append(known.runs, known.more[0]), known.more[1:]
+			d.reused++
+			continue
+		}
+		if passes {
+			// Where an earlier job gave it a guest of its own, that is on record.
+			own, err := s.recorded(ctx, p)
+			if err != nil {
+				return nil, nil, err
+			}
+			passes = len(own) == 0
+		}
+		if passes {
+			group = append(group, p)
+		} else {
+			alone = append(alone, p)
+		}
+	}
+	return alone, group, nil
+}

@@ -3,6 +3,7 @@ package job
 import (
 	"fmt"
 	"maps"
+	"strings"
 	"testing"
 
 	"github.com/kernel-bisect/kbisect/internal/kernel"
@@ -162,5 +163,76 @@ func TestShareGuestsAgain(t *testing.T) {
 		if first[i].Verdict != want || again[i].Verdict != want {
 			t.Errorf("%s: %s, again %s", first[i].Name, first[i].Verdict, again[i].Verdict)
 		}
+	}
+}
+
+// What is compared shares guests where it passes: only what fails has its own.
+// Another series on the same kernels makes no run.
+func TestComparedTogether(t *testing.T) {
+	w := newWorld(t, 4)
+	w.mayOpen = atOnce
+	p := sharing(5, 2)
+	for i := range 3 {
+		w.badFrom(2, fmt.Sprint(i), "f")
+	}
+	res, err := series(t, w, w.lab("one"), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		if got := res.FirstBad[fmt.Sprint(i)]; got != sha(2) {
+			t.Errorf("test %d: first bad %q", i, got)
+		}
+	}
+	for c := range 2 { // the base and the neighbour
+		for i := range 3 {
+			cell := fmt.Sprintf("%d %d", c, i)
+			if w.made[cell] < 3 {
+				t.Errorf("commit %d, test %d: only %d runs", c, i, w.made[cell])
+			}
+		}
+	}
+	own := map[string]bool{}
+	for _, r := range w.record.runs {
+		if !strings.HasSuffix(r.cell, "-shared") {
+			own[r.run.Kernel] = true
+		}
+	}
+	if own["0"] || own["1"] || !own["2"] || !own["3"] {
+		t.Errorf("guests of their own on %v", own)
+	}
+	runs, shared, before := w.runs, w.shared, len(w.record.runs)
+	again, err := series(t, w, w.lab("two"), p)
+	if err != nil || w.runs != runs || w.shared != shared || len(w.record.runs) != before {
+		t.Errorf("%d runs, %d shared: %v", w.runs-runs, w.shared-shared, err)
+	}
+	if table(again, 0) != table(res, 0) || !maps.Equal(again.FirstBad, res.FirstBad) {
+		t.Errorf("%+v", again)
+	}
+}
+
+// A test that fails in a shared guest while it is compared has a guest of its own
+// from then on.
+func TestComparedAloneAfterAFailure(t *testing.T) {
+	w := newWorld(t, 3)
+	w.mayOpen = atOnce
+	p := sharing(3, 2)
+	for i := range 3 {
+		w.badFrom(2, fmt.Sprint(i), "f")
+	}
+	w.script["0 1"] = "ppf" // the base: its third run
+	if _, err := series(t, w, w.lab("one"), p); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, r := range w.record.runs {
+		if r.run.Kernel == "0" && !strings.HasSuffix(r.cell, "-shared") {
+			if n++; r.run.Test != "1" {
+				t.Errorf("test %s has its own guest", r.run.Test)
+			}
+		}
+	}
+	if n == 0 {
+		t.Error("what failed in a shared guest was not tried alone")
 	}
 }
