@@ -218,6 +218,7 @@ func (b *bench) builder(ctx context.Context, o *options) (*kbuild.Builder, error
 	}
 	dir := filepath.Join(b.ws.cache, "slots", b.repo.ID())
 	b.slot = b.repo.Worktree(filepath.Join(dir, "src"))
+	b.slot.Kept = !b.req.NoSandbox
 	objects := filepath.Join(dir, "obj-"+b.profile.Name)
 	if b.req.NoSandbox {
 		// Its compiler commands have other paths: it would invalidate every

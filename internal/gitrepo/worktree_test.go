@@ -67,7 +67,18 @@ func TestCheckoutMoves(t *testing.T) {
 	inA := map[string]string{"same": "same\n", "changes": "a\n", "gone": "a\n", "dir/file": "a\n"}
 	inB := map[string]string{"same": "same\n", "changes": "b\n", "new": "b\n", "dir": "now a file\n"}
 
-	w := u.open().Worktree(filepath.Join(t.TempDir(), "slots", "src"))
+	for _, kept := range []bool{false, true} {
+		w := u.open().Worktree(filepath.Join(t.TempDir(), "slots", "src"))
+		w.Kept = kept
+		testMoves(t, w, a, b, inA, inB)
+		if found := w.at.gitDir != ""; found != kept {
+			t.Errorf("kept %v, and where it is known %v", kept, found)
+		}
+	}
+}
+
+func testMoves(t *testing.T, w *Worktree, a, b string, inA, inB map[string]string) {
+	t.Helper()
 	checkout(t, w, a)
 	// Make compares times, so an old one that is kept proves that an equal file
 	// is not written anew.
@@ -89,6 +100,44 @@ func TestCheckoutMoves(t *testing.T) {
 		st, err := os.Stat(filepath.Join(w.Dir(), "same"))
 		if err != nil || !st.ModTime().Equal(old) {
 			t.Errorf("step %d: the unchanged file has a new time: %v (%v)", i, st.ModTime(), err)
+		}
+	}
+}
+
+// A worktree whose files are kept goes on from where it was, unless somebody else
+// has moved it, or its git directory is not what it was.
+func TestKeptWorktree(t *testing.T) {
+	u := newUser(t)
+	a := u.commit("a", "f", "a\n", "g", "a\n")
+	b := u.commit("b", "f", "b\n")
+	dir := filepath.Join(t.TempDir(), "src")
+	w := u.open().Worktree(dir)
+	w.Kept = true
+	// What it does not look at shows which way it went.
+	seen := func(want string) {
+		t.Helper()
+		write(t, filepath.Join(dir, "g"), "changed\n")
+		checkout(t, w, b)
+		if got := files(t, dir); got["f"] != "b\n" || got["g"] != want {
+			t.Errorf("%v, want g to be %q", got, want)
+		}
+		if head, err := w.repo.git(t.Context(), dir, "rev-parse", "HEAD"); err != nil || head != b {
+			t.Errorf("HEAD is %s (%v)", head, err)
+		}
+	}
+	checkout(t, w, a)
+	seen("changed\n")
+	checkout(t, w, a)
+	checkout(t, u.open().Worktree(dir), b)
+	checkout(t, w, a)
+	checkout(t, u.open().Worktree(dir), a)
+	seen("a\n")
+	for _, gone := range []string{dir, w.at.gitDir, filepath.Join(w.at.gitDir, "index"), filepath.Join(dir, ".git")} {
+		checkout(t, w, a)
+		remove(t, gone)
+		checkout(t, w, b)
+		if got := files(t, dir); got["f"] != "b\n" || got["g"] != "a\n" {
+			t.Errorf("without %s: %v", filepath.Base(gone), got)
 		}
 	}
 }
