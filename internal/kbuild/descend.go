@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 )
 
@@ -40,7 +42,7 @@ func (b *Builder) stale(ctx context.Context, c kernel.Commit, known *reads) (dir
 	}
 	edited := map[string]bool{}
 	for _, tree := range known.Trees {
-		changes, err := b.Source.Differ(ctx, tree, c.Tree)
+		changes, err := b.differ(ctx, tree, c.Tree)
 		if err != nil {
 			return nil, nil //nolint:nilerr // git may have lost the other commit
 		}
@@ -65,20 +67,16 @@ func (b *Builder) stale(ctx context.Context, c kernel.Commit, known *reads) (dir
 func (b *Builder) compiled(edited map[string]bool) (dirs, error) {
 	into := dirs{".": true}
 	found := map[string]bool{}
-	root, err := os.OpenRoot(b.Objects)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = root.Close() }()
 	everywhere := false
-	err = fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+	buf := make([]byte, maxCmd)
+	err := filepath.WalkDir(b.Objects, func(file string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		if !d.Type().IsRegular() || d.Name()[0] != '.' || !strings.HasSuffix(name, ".cmd") {
+		if !d.Type().IsRegular() || d.Name()[0] != '.' || !strings.HasSuffix(file, ".cmd") {
 			return nil
 		}
-		text, err := readShort(root, name)
+		text, err := readShort(file, buf)
 		if err != nil {
 			return err
 		}
@@ -87,6 +85,10 @@ func (b *Builder) compiled(edited map[string]bool) (dirs, error) {
 				continue
 			}
 			found[f] = true
+			name, err := filepath.Rel(b.Objects, file)
+			if err != nil {
+				return err
+			}
 			if everywhere = everywhere || !ordinary(name); everywhere {
 				return fs.SkipAll
 			}
@@ -121,15 +123,28 @@ func lists(cmd []byte, file string) bool {
 	}
 }
 
-func readShort(root *os.Root, name string) ([]byte, error) {
-	st, err := root.Lstat(name)
+// readShort reads a file into buf, which is longer than any .cmd file. No process
+// of a build is left, and WalkDir follows no link: what is regular stays so.
+func readShort(file string, buf []byte) ([]byte, error) {
+	fd, err := unix.Open(file, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, err
+		return nil, &fs.PathError{Op: "open", Path: file, Err: err}
 	}
-	if st.Size() > maxCmd {
-		return nil, &fs.PathError{Op: "read", Path: name, Err: errOdd}
+	defer unix.Close(fd)
+	n := 0
+	for n < len(buf) {
+		k, err := unix.Read(fd, buf[n:])
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return nil, &fs.PathError{Op: "read", Path: file, Err: err}
+		case k == 0:
+			return buf[:n], nil
+		default:
+			n += k
+		}
 	}
-	return root.ReadFile(name)
+	return nil, &fs.PathError{Op: "read", Path: file, Err: errOdd}
 }
 
 // ordinary says whether a .cmd file is of an object that becomes part of the

@@ -56,7 +56,10 @@ type Builder struct {
 	Log      *zap.Logger
 	Progress func(Progress) // may be nil; called from one goroutine at a time
 
-	toolchain string // digest, once known
+	toolchain  string   // digest, once known
+	checkedOut string   // tree whose directories within are
+	within     []string // see sourceDirs
+	differs    map[pair][]kernel.FileChange
 }
 
 // Progress tells how far a build is.
@@ -140,6 +143,7 @@ func (b *Builder) build(ctx context.Context, c kernel.Commit, key string, clean 
 	if err := b.Source.Checkout(ctx, c.SHA); err != nil {
 		return kernel.Build{}, cause(ctx, err)
 	}
+	b.forgetDirs(ctx, c)
 	if clean {
 		if err := Forget(b.Objects); err != nil {
 			return kernel.Build{}, err

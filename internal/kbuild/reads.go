@@ -62,8 +62,8 @@ type settings struct {
 }
 
 // maxMade is how many kernels a commit is compared with, each with a git
-// diff-tree that takes some 10 ms.
-const maxMade = 16
+// diff-tree that takes some 10 ms: as many as a bisection of 256 commits builds.
+const maxMade = 8
 
 // set is a set of strings, in JSON a sorted list.
 type set map[string]bool
@@ -121,7 +121,11 @@ func (r *reads) save(file string) error {
 
 // during adds to what is known what f opens, and returns that.
 func (r *reads) during(b *Builder, f func() error) (set, error) {
-	w, err := watchReads(b.Source.Dir())
+	var w *watch
+	within, err := b.sourceDirs()
+	if err == nil {
+		w, err = watchReads(b.Source.Dir(), within)
+	}
 	if err != nil {
 		r.lost(b, err)
 		return nil, f()
@@ -135,6 +139,30 @@ func (r *reads) during(b *Builder, f func() error) (set, error) {
 	return opened, ferr
 }
 
+// sourceDirs lists the directories of what is checked out. To find them takes 80 ms of
+// a kernel, so they are kept until a commit has others.
+func (b *Builder) sourceDirs() ([]string, error) {
+	if b.within == nil {
+		all, err := dirsOf(b.Source.Dir())
+		if err != nil {
+			return nil, err
+		}
+		b.within = all
+	}
+	return b.within, nil
+}
+
+// forgetDirs is to be called when the sources become those of c. Only where all that
+// differs are edits the directories are the same; another builder may have moved the
+// sources in between, but to a tree and back.
+func (b *Builder) forgetDirs(ctx context.Context, c kernel.Commit) {
+	changes, err := b.differ(ctx, b.checkedOut, c.Tree)
+	if b.checkedOut == "" || err != nil || slices.ContainsFunc(changes, func(x kernel.FileChange) bool { return !x.Edited }) {
+		b.within = nil
+	}
+	b.checkedOut = c.Tree
+}
+
 func (r *reads) lost(b *Builder, err error) {
 	r.Complete, r.Config = false, settings{}
 	b.Log.Warn("what the build reads is not known, so that every commit will be built", zap.Error(err))
@@ -143,7 +171,7 @@ func (r *reads) lost(b *Builder, err error) {
 // unread says whether nothing that differs between two trees can have been found
 // by builds that opened files.
 func (b *Builder) unread(ctx context.Context, one, other string, opened func(path string) bool) (bool, error) {
-	changes, err := b.Source.Differ(ctx, one, other)
+	changes, err := b.differ(ctx, one, other)
 	if err != nil {
 		return false, err
 	}
@@ -151,6 +179,28 @@ func (b *Builder) unread(ctx context.Context, one, other string, opened func(pat
 		hidden := b.Sandbox && c.Regular && isInert(c.Path)
 		return !hidden && (!c.Edited || opened(c.Path))
 	}), nil
+}
+
+// pair is two trees.
+type pair struct{ one, other string }
+
+// maxPairs bounds what is remembered of trees that were compared: those of a build.
+const maxPairs = 4 * maxMade
+
+// differ is Source's. A build asks several times for the same trees.
+func (b *Builder) differ(ctx context.Context, one, other string) ([]kernel.FileChange, error) {
+	if got, ok := b.differs[pair{one, other}]; ok {
+		return got, nil
+	}
+	got, err := b.Source.Differ(ctx, one, other)
+	if err != nil {
+		return nil, err
+	}
+	if b.differs == nil || len(b.differs) >= maxPairs {
+		b.differs = map[pair][]kernel.FileChange{}
+	}
+	b.differs[pair{one, other}] = got
+	return got, nil
 }
 
 // alike finds a kernel that must be that of c, and keeps it as c's.

@@ -218,3 +218,16 @@ func TestConfiguredOnce(t *testing.T) {
 		t.Error("other settings have the same .config")
 	}
 }
+
+// A directory that comes with a commit is watched from its build on.
+func TestNewDirectoriesAreWatched(t *testing.T) {
+	b, src := readingTree(t, false)
+	build(t, b, src)
+	src.write("new/deep/read.c", "1\n")
+	src.write("build.sh", readingBuild+"cat $src/new/deep/read.c >> $obj/arch/x86/boot/bzImage\n")
+	first := build(t, b, src)
+	src.write("new/deep/read.c", "2\n")
+	if got := build(t, b, src); got.Cached || got.Kernel.Digest == first.Kernel.Digest {
+		t.Errorf("%+v", got)
+	}
+}

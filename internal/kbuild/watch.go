@@ -31,9 +31,26 @@ type watch struct {
 // errLost: more was opened at a time than the kernel keeps for us.
 var errLost = errors.New("inotify: events were lost")
 
-// watchReads begins to watch a tree. What is opened before it returns, or in
-// directories that are made later, is not seen.
-func watchReads(dir string) (*watch, error) {
+// dirsOf lists the directories of a tree, "." first.
+func dirsOf(dir string) ([]string, error) {
+	var out []string
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil || !d.IsDir():
+			return err
+		case path != dir && d.Name() == ".git":
+			return filepath.SkipDir
+		}
+		rel, err := filepath.Rel(dir, path)
+		out = append(out, rel)
+		return err
+	})
+	return out, err
+}
+
+// watchReads begins to watch the directories of a tree, relative to dir. What is
+// opened before it returns, or in directories that are made later, is not seen.
+func watchReads(dir string, within []string) (*watch, error) {
 	w := &watch{dirs: map[int32]string{}, opened: map[int32]map[string]bool{}}
 	var err error
 	if w.fd, err = unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC); err != nil {
@@ -44,20 +61,15 @@ func watchReads(dir string) (*watch, error) {
 		return nil, err
 	}
 	w.done.Go(w.read)
-	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		switch {
-		case err != nil || !d.IsDir():
-			return err
-		case path != dir && d.Name() == ".git":
-			return filepath.SkipDir
+	err = nil
+	for _, rel := range within {
+		id, werr := unix.InotifyAddWatch(w.fd, filepath.Join(dir, rel), unix.IN_OPEN|unix.IN_ONLYDIR|unix.IN_DONT_FOLLOW)
+		if werr != nil {
+			err = fmt.Errorf("inotify: %s: %w", rel, werr)
+			break
 		}
-		id, err := unix.InotifyAddWatch(w.fd, path, unix.IN_OPEN|unix.IN_ONLYDIR|unix.IN_DONT_FOLLOW)
-		if err != nil {
-			return fmt.Errorf("inotify: %s: %w", path, err)
-		}
-		w.dirs[int32(id)], err = filepath.Rel(dir, path)
-		return err
-	})
+		w.dirs[int32(id)] = rel
+	}
 	if err != nil {
 		_, _ = w.stop()
 		return nil, err

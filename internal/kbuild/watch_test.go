@@ -26,7 +26,11 @@ func TestWatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	read(t, filepath.Join(dir, "before"))
-	w, err := watchReads(dir)
+	within, err := dirsOf(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := watchReads(dir, within)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +53,11 @@ func TestWatchThatLosesEvents(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "a"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	w, err := watchReads(dir)
+	within, err := dirsOf(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := watchReads(dir, within)
 	if err != nil {
 		t.Fatal(err)
 	}
