@@ -18,7 +18,8 @@ type sharedRuns struct {
 	runs   []kernel.Run
 	more   []kernel.Run // on record beyond what the plan wants
 	reused int          // of them from the record
-	alone  bool         // one did not pass; from now on the test has guests of its own
+	alone  bool         // from now on the test has guests of its own
+	failed bool         // for one did not pass
 }
 
 // together runs the plan's tests in shared guests as often as it wants each
@@ -140,7 +141,7 @@ func (s *subject) share(ctx context.Context, group []runner.Program) error {
 	for _, p := range group {
 		r, ok := got[p.Name]
 		if !ok {
-			s.shared[p.Name].alone = true
+			s.shared[p.Name].alone, s.shared[p.Name].failed = true, true
 			continue
 		}
 		if err := s.append(ctx, p, r); err != nil {
@@ -152,8 +153,8 @@ func (s *subject) share(ctx context.Context, group []runner.Program) error {
 
 func (s *subject) sharedCell(p runner.Program) string { return s.cell(&p) + "-shared" }
 
-// again runs programs once more each. Those that have only passed, and in shared
-// guests, share one again; what does not pass there gets a guest of its own.
+// again runs programs once more each. Those that have only passed share a guest;
+// what does not pass there gets one of its own.
 func (s *subject) again(ctx context.Context, ps []runner.Program, tell func(text string)) error {
 	left, group, err := s.sharing(ctx, ps)
 	if err != nil {
@@ -171,6 +172,7 @@ func (s *subject) again(ctx context.Context, ps []runner.Program, tell func(text
 		for _, p := range group {
 			r, ok := got[p.Name]
 			if !ok {
+				s.shared[p.Name].failed = true
 				left = append(left, p)
 				continue
 			}
@@ -197,7 +199,7 @@ func (s *subject) again(ctx context.Context, ps []runner.Program, tell func(text
 func (s *subject) sharing(ctx context.Context, ps []runner.Program) (alone, group []runner.Program, err error) {
 	for _, p := range ps {
 		known, d := s.shared[p.Name], s.done[p.Name]
-		passes := known != nil && !known.alone && len(d.runs) == len(known.runs) &&
+		passes := known != nil && !known.failed &&
 			!slices.ContainsFunc(d.runs, func(r kernel.Run) bool { return r.Outcome != kernel.Pass })
 		if passes && len(known.more) > 0 {
 			d.runs = append(d.runs, known.more[0])

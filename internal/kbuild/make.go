@@ -16,8 +16,6 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/kernel-bisect/kbisect/internal/leash"
 )
 
@@ -42,8 +40,10 @@ const (
 	maxJudged = 1 << 10 // of a line: what is looked at, and told
 )
 
-// niceness of builds, as nice(1) has it by default.
-const niceness = 10
+// niceness of builds, as nice(1) has it by default: guests go first, and so does
+// whoever sits at the machine. It is nice(1) that starts them, for afterwards a
+// child may have started others.
+const niceness = "10"
 
 func (b *Builder) newMake(start time.Time) (*makeRun, error) {
 	if err := os.MkdirAll(b.Objects, 0o755); err != nil {
@@ -105,7 +105,7 @@ func (m *makeRun) mergeConfig(ctx context.Context, fragments []string) (bool, er
 
 func (m *makeRun) run(ctx context.Context, env, argv []string) (bool, error) {
 	name, args, environ := m.b.wrap(env, argv)
-	cmd := leash.Command(ctx, m.b.Owner, environ, name, args...)
+	cmd := leash.Command(ctx, m.b.Owner, environ, "nice", append([]string{"-n", niceness, name}, args...)...)
 	src, obj := m.b.paths()
 	if !m.b.Sandbox {
 		cmd.Dir = obj
@@ -123,9 +123,6 @@ func (m *makeRun) run(ctx context.Context, env, argv []string) (bool, error) {
 		return false, fmt.Errorf("start %s: %w", name, err)
 	}
 	_ = w.Close()
-	// Guests go first, and so does whoever sits at the machine. What make starts
-	// inherits it; without it a build works as well.
-	_ = unix.Setpriority(unix.PRIO_PGRP, cmd.Process.Pid, niceness)
 	read := make(chan error, 1)
 	go func() { read <- m.consume(r) }()
 	err = cmd.Wait()
