@@ -64,13 +64,15 @@ func (c checkout) git(args ...string) (string, error) {
 }
 
 // edit changes a file so that what is made of it changes: the objects of a C
-// file, nothing of a header but its time.
+// file. A header gets a macro that nobody uses, as those of registers do.
 func (c checkout) edit(path string, n int) error {
 	text := fmt.Sprintf("# benchmark %d\n", n)
 	switch filepath.Ext(path) {
 	case ".c":
 		text = fmt.Sprintf("static const char benchmark_%d[] __attribute__((used)) = \"%d\";\n", n, n)
-	case ".h", ".S":
+	case ".h":
+		text = fmt.Sprintf("#define KBISECT_BENCHMARK_%d %d\n", n, n)
+	case ".S":
 		text = fmt.Sprintf("/* benchmark %d */\n", n)
 	}
 	f, err := os.OpenFile(filepath.Join(c.dir, path), os.O_APPEND|os.O_WRONLY|os.O_CREATE, 0o644)
