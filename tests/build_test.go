@@ -102,7 +102,7 @@ func TestKillDuringBuild(t *testing.T) {
 		}
 		killWhen(t, func() bool {
 			for _, p := range owned() {
-				if strings.Contains(p, "cc1") || strings.Contains(p, "make") && strings.Contains(p, "bzImage") {
+				if strings.Contains(p, "cc1") || strings.Contains(p, "make") && strings.Contains(p, " vmlinux") {
 					return true
 				}
 			}

@@ -124,7 +124,7 @@ func TestWorker(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range made.Commits {
-		if log := s.get(t, "/artifacts/log/"+c.Build.LogDigest); !strings.Contains(log, "bzImage") {
+		if log := s.get(t, "/artifacts/log/"+c.Build.LogDigest); !strings.Contains(log, " vmlinux") {
 			t.Errorf("%s: its log of %d bytes is none of a build", c.Subject, len(log))
 		}
 		for kind, want := range map[string]string{"kernel": c.Build.Kernel.Digest, "config": c.Build.Kernel.ConfigDigest} {
