@@ -167,3 +167,19 @@ func TestFailuresInARow(t *testing.T) {
 		t.Errorf("%v", r.Trees)
 	}
 }
+
+// What make does not go into may be damaged: then it goes there before the commit
+// is blamed.
+func TestDescendIntoADamagedTree(t *testing.T) {
+	b, src := descendingTree(t, false)
+	src.write("Makefile", descending+"\t@test -e $(O)/kernel.o || { echo kernel.o is missing; exit 1; }\n")
+	src.write("Makefile.build", strings.Replace(buildMakefile, "all:\n", "all:\n\t@[ $(obj) != kernel ] || touch $(O)/kernel.o\n", 1))
+	walk(t, b, src)
+	if err := os.Remove(filepath.Join(b.Objects, "kernel.o")); err != nil {
+		t.Fatal(err)
+	}
+	src.write("mm/gup.c", "2\n")
+	if got, at := walk(t, b, src); got.Status != kernel.BuildOK || !strings.Contains(at, "kernel, kernel/rcu") {
+		t.Errorf("into %s: %+v", at, got)
+	}
+}

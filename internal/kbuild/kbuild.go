@@ -254,6 +254,10 @@ func (b *Builder) compile(ctx context.Context, m *makeRun, c kernel.Commit, reci
 	var ok bool
 	_, err = known.during(b, func() (err error) {
 		ok, err = m.makeIn(ctx, stale, fmt.Sprintf("-j%d", b.Jobs), target)
+		if !ok && err == nil && stale != nil {
+			// Before a commit is blamed: somebody may have deleted objects.
+			ok, err = m.makeIn(ctx, nil, fmt.Sprintf("-j%d", b.Jobs), target)
+		}
 		return err
 	})
 	if err != nil {
