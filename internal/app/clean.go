@@ -19,8 +19,8 @@ import (
 	"github.com/kernel-bisect/kbisect/internal/imagecache"
 )
 
-// maxKernels is how many bytes of kernels are kept without being asked: four
-// thousand, at 2.5 MB with their logs.
+// maxKernels is how many bytes of kernels are kept without being asked: a
+// thousand, at 9 MB with their logs.
 const maxKernels = 10e9
 
 // kept is something in the cache directory that can be made again.

@@ -156,8 +156,12 @@ func (b *Builder) sourceDirs() ([]string, error) {
 // differs are edits the directories are the same; another builder may have moved the
 // sources in between, but to a tree and back.
 func (b *Builder) forgetDirs(ctx context.Context, c kernel.Commit) {
+	if b.within == nil { // none are kept
+		b.checkedOut = c.Tree
+		return
+	}
 	changes, err := b.differ(ctx, b.checkedOut, c.Tree)
-	if b.checkedOut == "" || err != nil || slices.ContainsFunc(changes, func(x kernel.FileChange) bool { return !x.Edited }) {
+	if err != nil || slices.ContainsFunc(changes, func(x kernel.FileChange) bool { return !x.Edited }) {
 		b.within = nil
 	}
 	b.checkedOut = c.Tree

@@ -81,10 +81,7 @@ func (b *Builder) wrap(env, argv []string) (name string, args, environ []string)
 	if links != "" {
 		args = append(args, "--bind", keep, sandboxCcache)
 	}
-	if slices.ContainsFunc(argv, func(a string) bool { return a == "MAKE="+sandboxSubmake }) {
-		args = append(args, "--ro-bind", b.submakeFile(), sandboxSubmake)
-	}
-	args = append(args, "--bind", b.Objects, sandboxObj, "--chdir", sandboxObj, "--")
+	args = append(args, "--ro-bind-try", b.submakeFile(), sandboxSubmake, "--bind", b.Objects, sandboxObj, "--chdir", sandboxObj, "--")
 	return "bwrap", append(args, argv...), environ
 }
 

@@ -61,18 +61,13 @@ func watchReads(dir string, within []string) (*watch, error) {
 		return nil, err
 	}
 	w.done.Go(w.read)
-	err = nil
 	for _, rel := range within {
-		id, werr := unix.InotifyAddWatch(w.fd, filepath.Join(dir, rel), unix.IN_OPEN|unix.IN_ONLYDIR|unix.IN_DONT_FOLLOW)
-		if werr != nil {
-			err = fmt.Errorf("inotify: %s: %w", rel, werr)
-			break
+		id, err := unix.InotifyAddWatch(w.fd, filepath.Join(dir, rel), unix.IN_OPEN|unix.IN_ONLYDIR|unix.IN_DONT_FOLLOW)
+		if err != nil {
+			_, _ = w.stop()
+			return nil, fmt.Errorf("inotify: %s: %w", rel, err)
 		}
 		w.dirs[int32(id)] = rel
-	}
-	if err != nil {
-		_, _ = w.stop()
-		return nil, err
 	}
 	return w, nil
 }
