@@ -294,7 +294,8 @@ static int run_all(const struct test *tests, unsigned int count)
 /*
  * Returns the names from standard input and how many there are; waits for its
  * end.  A guest forked while this process waits here has its start behind it:
- * loading a program is most of what a short test costs.
+ * loading a program is most of what a short test costs, and waiting until
+ * khugepaged sleeps as much as the rest of one with huge pages.
  */
 static char **await_names(unsigned int *count)
 {
@@ -302,6 +303,7 @@ static char **await_names(unsigned int *count)
 	size_t length = 0;
 	ssize_t got;
 
+	send_khugepaged_to_sleep();
 	/* Says that it waits now. */
 	if (write(STDOUT_FILENO, "", 1) != 1)
 		bail_out("write");

@@ -124,6 +124,7 @@ int temporary_file(void);					/* file.c */
 /* Of a PMD, or 0 where there are no transparent huge pages. */
 size_t pmd_size(void);						/* thp.c */
 /* A huge page, which stays one. */
+void send_khugepaged_to_sleep(void);				/* thp.c */
 void map_by_ptes(const struct region *region);			/* thp.c */
 
 struct region create_ksm(const struct memory *memory);		/* ksm.c */

@@ -46,9 +46,10 @@ static void allow_size(size_t size)
 /*
  * khugepaged looks for memory to map by PMDs again, every ten seconds and when
  * somebody asks for huge pages after nobody had any: in the middle of a test.
- * Let it look at nothing now and then not for an hour.
+ * Let it look at nothing now and then not for an hour.  It takes notice only of
+ * memory that has had a page (hugepage_vma_check(), 6.1).
  */
-static void send_khugepaged_to_sleep(void)
+void send_khugepaged_to_sleep(void)
 {
 	const char *sleep_ms = THP_SYSFS "khugepaged/scan_sleep_millisecs";
 	const struct timespec pause = { .tv_nsec = 1000 * 1000 };
@@ -56,16 +57,17 @@ static void send_khugepaged_to_sleep(void)
 	unsigned char *nothing;
 
 	if (read_number(sleep_ms) < 0 || read_number(sleep_ms) >= 3600 * 1000 ||
-	    !write_line(sleep_ms, "3600000"))
+	    !pmd_size() || !write_line(sleep_ms, "3600000"))
 		return;
 	nothing = map_alone(pmd_size());
+	*nothing = 1;
 	madvise(nothing, pmd_size(), MADV_HUGEPAGE);
+	munmap(nothing, pmd_size());
 	for (int i = 0; i < 50; i++) {
 		if (read_number(THP_SYSFS "khugepaged/full_scans") != scans)
 			break;
 		nanosleep(&pause, NULL);
 	}
-	munmap(nothing, pmd_size());
 }
 
 static bool populate(const struct region *region)
