@@ -50,7 +50,7 @@ func TestArgs(t *testing.T) {
 		"-kernel /k/bzImage", "-initrd /k/initrd", "-append " + BootArgs + " quiet kbisect.swap_mib=64",
 	}
 	const microvm = "-machine microvm,acpi=off,pit=on,pic=on,rtc=on,isa-serial=on"
-	tcg := []string{"-accel tcg", "-cpu max"}
+	tcg := []string{"-accel tcg", "-cpu max,-erms"}
 	for _, c := range []struct {
 		name string
 		opts func() Options

@@ -70,7 +70,7 @@ reboot -f
 
 // machine is the guest of our profile cow.
 const (
-	machine  = "timeout 120 qemu-system-x86_64 -M microvm,acpi=off,pit=on,pic=on,rtc=on,isa-serial=on -accel tcg -cpu max -smp 2 -m 512M -nodefaults -no-user-config -display none -no-reboot -serial stdio -initrd %s"
+	machine  = "timeout 120 qemu-system-x86_64 -M microvm,acpi=off,pit=on,pic=on,rtc=on,isa-serial=on -accel tcg -cpu max,-erms -smp 2 -m 512M -nodefaults -no-user-config -display none -no-reboot -serial stdio -initrd %s"
 	machines = "hugepages=8 secretmem.enable=1"
 )
 
