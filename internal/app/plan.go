@@ -63,7 +63,7 @@ func (p *planFlags) registerTests(cmd *cobra.Command, share bool) {
 	f.StringArrayVar(&p.scripts, "script", nil, scriptUsage+"; repeatable")
 	// Two clean runs put a verdict above 95 %.
 	f.BoolVar(&p.shareGuests, "share-guests", share, "let tests that pass do so in one guest; one that does not gets guests of its own")
-	f.IntVar(&p.runs, "runs", defaultRuns, "runs of each test at least; more are made while they disagree")
+	f.IntVar(&p.runs, "runs", defaultRuns, "runs of each test at least; more are made while they disagree, and in a series half as many of one that fails as on the commit before")
 	f.IntVar(&p.maxRuns, "max-runs", 0, "runs of each test at most, whether they agree or not (default 20, and 100 where a series compares commits)")
 }
 

@@ -87,7 +87,7 @@ func (s *subject) test(ctx context.Context, p runner.Program, plan Plan) ([]kern
 		}
 		s.done[p.Name] = d
 	}
-	for !d.lost && len(d.runs) < plan.most() && !verdict.AllDecided(d.runs, plan.Runs) {
+	for !d.lost && len(d.runs) < plan.most() && !verdict.AllDecided(p.Name, d.runs, plan.Runs, s.before) {
 		if err := s.once(ctx, p); err != nil {
 			return nil, err
 		}
@@ -116,7 +116,7 @@ func (s *subject) once(ctx context.Context, p runner.Program) error {
 // results are the verdicts of a program's tests from the runs there are.
 func (s *subject) results(p runner.Program) []kernel.TestResult {
 	d := s.done[p.Name]
-	results := verdict.DecideAll(p.Name, d.runs)
+	results := verdict.DecideAll(p.Name, d.runs, s.before)
 	for i := range results {
 		results[i].Reused = min(d.reused, results[i].Runs)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 	"github.com/kernel-bisect/kbisect/internal/runner"
+	"github.com/kernel-bisect/kbisect/internal/verdict"
 )
 
 // Bench is a booted kernel; every Run gets a guest of its own.
@@ -87,6 +88,7 @@ type subject struct {
 	known  map[string][]kernel.Run // cell -> recorded runs not used yet
 	shared map[string]*sharedRuns  // by test
 	done   map[string]*testRuns    // what was run, by program
+	before verdict.Before          // of a series, nil elsewhere
 }
 
 // testRuns are the runs of a program on a kernel in this job.

@@ -74,6 +74,7 @@ func (st *seriesTest) row(ctx context.Context, e Event, left []kernel.Commit) (k
 		return row, nil, nil
 	}
 	s := l.subject(row.Build.Kernel, row.SHA)
+	s.before = st.before()
 	seen := slices.IndexFunc(st.subjects, func(o *subject) bool { return o != nil && o.cell(nil) == s.cell(nil) })
 	if seen >= 0 {
 		s = st.subjects[seen]
@@ -94,6 +95,23 @@ func (st *seriesTest) row(ctx context.Context, e Event, left []kernel.Commit) (k
 	}
 	row.Tests, err = s.tests(ctx, e, row.Boot, st.plan)
 	return row, s, err
+}
+
+// before is what fails on the last commit whose tests ran.
+func (st *seriesTest) before() verdict.Before {
+	for i, s := range slices.Backward(st.subjects) {
+		if s == nil {
+			continue
+		}
+		bad := verdict.Before{}
+		for _, t := range st.rows[i].Tests {
+			if t.Verdict == kernel.Bad {
+				bad[t.Name] = t.Signature
+			}
+		}
+		return bad
+	}
+	return nil
 }
 
 // results are the verdicts of all tests on a kernel from the runs there are; to

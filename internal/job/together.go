@@ -7,6 +7,7 @@ import (
 
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 	"github.com/kernel-bisect/kbisect/internal/runner"
+	"github.com/kernel-bisect/kbisect/internal/verdict"
 )
 
 // perGuest is how many tests share a guest: one that hangs costs the others
@@ -46,7 +47,7 @@ func (s *subject) together(ctx context.Context, e Event, plan Plan) error {
 			if err != nil {
 				return err
 			}
-			s.shared[p.Name].alone = len(evidence(own)) >= plan.Runs
+			s.shared[p.Name].alone = len(evidence(own)) >= verdict.RunsAgain(plan.Runs)
 		}
 		several = append(several, p)
 	}

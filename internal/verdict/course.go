@@ -393,7 +393,8 @@ func Findings(sites []Site, alpha float64) []Finding {
 // finding is that of a site that does what the one before it did.
 func (c *course) finding(i int, now class, since int, sure bool) Finding {
 	s := c.sites[i]
-	bad := ProbBad(s.Fails, s.Passes, PriorBad) >= DecidedAt
+	bad := ProbBad(s.Fails, s.Passes, PriorBad) >= DecidedAt ||
+		s.Passes == 0 && ProbBad(s.Fails, 0, PriorAgain) >= DecidedAt // as on the one before
 	switch {
 	case bad && (!sure || now == sound):
 		return Finding{Change: kernel.Unclear}

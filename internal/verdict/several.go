@@ -132,14 +132,14 @@ func knownOf(t ktap.Test) (known kernel.Known, remark string) {
 // DecideAll gives the verdicts of a program's tests, or its own where it is
 // one test, from its runs. A test that a run did not come to has a run less to
 // stand on.
-func DecideAll(program string, runs []kernel.Run) []kernel.TestResult {
+func DecideAll(program string, runs []kernel.Run, before Before) []kernel.TestResult {
 	own, names, byName := split(runs)
 	var out []kernel.TestResult
 	if own != nil {
-		out = append(out, Decide(program, own))
+		out = append(out, Decide(program, own, before))
 	}
 	for _, n := range names {
-		out = append(out, Decide(program+"/"+n, byName[n]))
+		out = append(out, Decide(program+"/"+n, byName[n], before))
 	}
 	return out
 }
@@ -147,17 +147,17 @@ func DecideAll(program string, runs []kernel.Run) []kernel.TestResult {
 // AllDecided says whether more runs are not needed for any of a program's
 // tests. Only those of the first run count: what comes and goes, a name with a
 // number in it or a test behind a rare crash, would keep it running for good.
-func AllDecided(runs []kernel.Run, min int) bool {
+func AllDecided(program string, runs []kernel.Run, least int, before Before) bool {
 	if len(runs) == 0 {
 		return false
 	}
 	own, names, byName := split(runs)
-	if own != nil && !Count(own).Decided(min) {
+	if own != nil && !Count(own).Decided(program, least, before) {
 		return false
 	}
 	for _, n := range names {
 		first := slices.ContainsFunc(runs[0].Tests, func(o kernel.TestOutcome) bool { return o.Name == n })
-		if first && !Count(byName[n]).Decided(min) {
+		if first && !Count(byName[n]).Decided(program+"/"+n, least, before) {
 			return false
 		}
 	}

@@ -111,7 +111,7 @@ func TestDecideAll(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var got []string
-			for _, r := range DecideAll("p", c.runs) {
+			for _, r := range DecideAll("p", c.runs, nil) {
 				got = append(got, fmt.Sprintf("%s %s %d", r.Name, r.Verdict, r.Runs))
 				if r.Console != "" && r.Name != "p" {
 					t.Errorf("%s has the console of the whole program", r.Name)
@@ -120,7 +120,7 @@ func TestDecideAll(t *testing.T) {
 			if s := strings.Join(got, ", "); s != c.want {
 				t.Errorf("%s\nwant %s", s, c.want)
 			}
-			if d := AllDecided(c.runs, 2); d != c.decided {
+			if d := AllDecided("p", c.runs, 2, nil); d != c.decided {
 				t.Errorf("decided: %v", d)
 			}
 		})

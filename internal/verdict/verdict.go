@@ -24,6 +24,34 @@ var badRates = []Rate{{9, 1}, {1, 1}}
 // commits of a series break nothing.
 const PriorBad = 0.1
 
+// PriorAgain is that probability for a commit on which a test fails as it did on
+// the commit before, where it is bad: as if the two had nothing to do with each
+// other in every second case. In truth 1-PriorChange of them are alike; with this
+// one failure instead of two makes 95 %.
+const PriorAgain = 0.5
+
+// Before says of the tests that are bad on the commit before how they fail.
+type Before map[string]kernel.Signature
+
+// again says whether all runs that are evidence failed alike before.
+func (b Before) again(test string, t Tally) bool {
+	was, ok := b[test]
+	return ok && t.Passes == 0 && t.First != nil && t.First.Signature.Kind == was.Kind && t.First.Signature.Title == was.Title
+}
+
+// RunsAgain is how many runs are wanted of a test that fails as it did before, if
+// least are of others.
+func RunsAgain(least int) int { return (least + 1) / 2 }
+
+// prior is the probability of bad before the runs, and how many are wanted if
+// least are without anything known.
+func (b Before) prior(test string, t Tally, least int) (float64, int) {
+	if b.again(test, t) {
+		return PriorAgain, RunsAgain(least)
+	}
+	return PriorBad, least
+}
+
 // DecidedAt is the posterior at which a verdict is given.
 const DecidedAt = 0.95
 
@@ -94,18 +122,20 @@ func Count(runs []kernel.Run) Tally {
 	return t
 }
 
-// Decided says whether more runs are not needed: at least min runs are
-// evidence and the posterior is clear, or the guest says skip.
-func (t Tally) Decided(min int) bool {
+// Decided says whether more runs of a test are not needed: at least so many are
+// evidence and the posterior is clear, or the guest says skip. A failure as on the
+// commit before takes half as many.
+func (t Tally) Decided(test string, least int, before Before) bool {
 	if t.Skips > 0 && t.Fails+t.Passes == 0 {
 		return true
 	}
-	p := ProbBad(t.Fails, t.Passes, PriorBad)
-	return t.Fails+t.Passes >= min && math.Max(p, 1-p) >= DecidedAt
+	prior, least := before.prior(test, t, least)
+	p := ProbBad(t.Fails, t.Passes, prior)
+	return t.Fails+t.Passes >= least && math.Max(p, 1-p) >= DecidedAt
 }
 
-// Decide gives the verdict of one test on one kernel.
-func Decide(test string, runs []kernel.Run) kernel.TestResult {
+// Decide gives the verdict of one test on one kernel. before may be nil.
+func Decide(test string, runs []kernel.Run, before Before) kernel.TestResult {
 	t := Count(runs)
 	res := kernel.TestResult{Name: test, Runs: t.Fails + t.Passes, Fails: t.Fails, Verdict: kernel.Inconclusive}
 	if t.First != nil {
@@ -122,7 +152,8 @@ func Decide(test string, runs []kernel.Run) kernel.TestResult {
 		}
 		return res
 	}
-	p := ProbBad(t.Fails, t.Passes, PriorBad)
+	prior, _ := before.prior(test, t, 0)
+	p := ProbBad(t.Fails, t.Passes, prior)
 	switch {
 	case p >= DecidedAt:
 		res.Verdict, res.Confidence = kernel.Bad, p

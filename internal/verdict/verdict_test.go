@@ -52,11 +52,11 @@ func TestDecide(t *testing.T) {
 	} {
 		t.Run(c.runs, func(t *testing.T) {
 			rs := runs(c.runs)
-			got := Decide("x", rs)
+			got := Decide("x", rs, nil)
 			if got.Name != "x" || got.Verdict != c.want {
 				t.Errorf("%+v, want %s", got, c.want)
 			}
-			if d := Count(rs).Decided(2); d != c.decided {
+			if d := Count(rs).Decided("x", 2, nil); d != c.decided {
 				t.Errorf("decided: %v", d)
 			}
 			if conf := got.Confidence; (c.want == kernel.Good || c.want == kernel.Bad) && (conf < DecidedAt || conf > 1) {
@@ -64,7 +64,7 @@ func TestDecide(t *testing.T) {
 			}
 		})
 	}
-	if Count(runs("p")).Decided(2) {
+	if Count(runs("p")).Decided("x", 2, nil) {
 		t.Error("one run decides although two are wanted")
 	}
 }
@@ -88,11 +88,11 @@ func TestDecideKnown(t *testing.T) {
 		for _, k := range c.known {
 			rs = append(rs, kernel.Run{Outcome: kernel.Pass, Known: k, Reason: string(k)})
 		}
-		if got := Decide("x", rs); got.Verdict != kernel.Good || got.Known != c.want || got.Reason != string(c.want) {
+		if got := Decide("x", rs, nil); got.Verdict != kernel.Good || got.Known != c.want || got.Reason != string(c.want) {
 			t.Errorf("%q: %s, %q, %q", c.known, got.Verdict, got.Known, got.Reason)
 		}
 		rs = append(rs, runs("ffffffff")...)
-		if got := Decide("x", rs); got.Verdict != kernel.Bad || got.Known != "" {
+		if got := Decide("x", rs, nil); got.Verdict != kernel.Bad || got.Known != "" {
 			t.Errorf("%q and failures: %s, %q", c.known, got.Verdict, got.Known)
 		}
 	}
@@ -101,14 +101,14 @@ func TestDecideKnown(t *testing.T) {
 func TestDecideExplains(t *testing.T) {
 	rs := runs("pchs")
 	rs[1].Console, rs[1].Output = "console", "output"
-	got := Decide("x", rs)
+	got := Decide("x", rs, nil)
 	if got.Signature.Kind != "crash" || got.Reason != "crash" || got.Console != "console" || got.Output != "output" || got.Runs != 3 || got.Fails != 2 {
 		t.Errorf("%+v", got)
 	}
-	if got := Decide("x", runs("i")); got.Reason != "infra" {
+	if got := Decide("x", runs("i"), nil); got.Reason != "infra" {
 		t.Errorf("%+v", got)
 	}
-	if got := Decide("x", runs("pp")); got.Reason != "" || got.Signature.Kind != "" {
+	if got := Decide("x", runs("pp"), nil); got.Reason != "" || got.Signature.Kind != "" {
 		t.Errorf("%+v", got)
 	}
 }
@@ -141,7 +141,7 @@ func TestProbBad(t *testing.T) {
 func TestDecideProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		letters := rapid.SliceOfN(rapid.SampledFrom([]rune("pfchsi")), 0, 30).Draw(t, "runs")
-		got := Decide("x", runs(string(letters)))
+		got := Decide("x", runs(string(letters)), nil)
 		evidence := slices.DeleteFunc(slices.Clone(letters), func(r rune) bool { return r == 's' || r == 'i' })
 		bad := slices.DeleteFunc(slices.Clone(evidence), func(r rune) bool { return r == 'p' })
 		if got.Runs != len(evidence) || got.Fails != len(bad) {
@@ -154,12 +154,12 @@ func TestDecideProperties(t *testing.T) {
 			t.Errorf("%s from no evidence", got.Verdict)
 		}
 		if len(evidence) > 0 {
-			if alone := Decide("x", runs(string(evidence))); alone.Verdict != got.Verdict || alone.Confidence != got.Confidence {
+			if alone := Decide("x", runs(string(evidence)), nil); alone.Verdict != got.Verdict || alone.Confidence != got.Confidence {
 				t.Errorf("%s without what is no evidence, %s with it", alone.Verdict, got.Verdict)
 			}
 		}
 		slices.Reverse(letters)
-		if turned := Decide("x", runs(string(letters))); turned.Verdict != got.Verdict {
+		if turned := Decide("x", runs(string(letters)), nil); turned.Verdict != got.Verdict {
 			t.Errorf("%s in this order, %s in the other", got.Verdict, turned.Verdict)
 		}
 	})
@@ -177,4 +177,40 @@ func TestRate(t *testing.T) {
 			t.Errorf("the chances of one run sum to %v", sum)
 		}
 	})
+}
+
+// A failure as on the commit before decides by itself; another one, or one beside
+// a pass, does not.
+func TestDecideAfterFailure(t *testing.T) {
+	before := Before{"x": kernel.Signature{Kind: string(kernel.Fail)}}
+	for _, c := range []struct {
+		runs    string
+		least   int
+		want    kernel.Verdict
+		decided bool
+	}{
+		{"f", 2, kernel.Bad, true},
+		{"f", 1, kernel.Bad, true},
+		{"f", 3, kernel.Bad, false},
+		{"ff", 3, kernel.Bad, true},
+		{"c", 2, kernel.Inconclusive, false},
+		{"cf", 2, kernel.Bad, true},
+		{"fp", 2, kernel.Inconclusive, false},
+		{"p", 2, kernel.Good, false},
+		{"pp", 2, kernel.Good, true},
+		{"s", 2, kernel.Skipped, true},
+		{"if", 2, kernel.Bad, true},
+		{"", 2, kernel.Inconclusive, false},
+	} {
+		t.Run(c.runs, func(t *testing.T) {
+			rs := runs(c.runs)
+			got := Decide("x", rs, before)
+			if d := Count(rs).Decided("x", c.least, before); got.Verdict != c.want || d != c.decided {
+				t.Errorf("%s at %.3f, decided: %v", got.Verdict, got.Confidence, d)
+			}
+			if other := Decide("y", rs, before); other.Confidence != Decide("y", rs, nil).Confidence {
+				t.Errorf("another test: %.3f", other.Confidence)
+			}
+		})
+	}
 }
