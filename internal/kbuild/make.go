@@ -40,11 +40,6 @@ const (
 	maxJudged = 1 << 10 // of a line: what is looked at, and told
 )
 
-// niceness of builds, as nice(1) has it by default: guests go first, and so does
-// whoever sits at the machine. It is nice(1) that starts them, for afterwards a
-// child may have started others.
-const niceness = "10"
-
 func (b *Builder) newMake(start time.Time) (*makeRun, error) {
 	if err := os.MkdirAll(b.Objects, 0o755); err != nil {
 		return nil, fmt.Errorf("object tree: %w", err)
@@ -105,7 +100,7 @@ func (m *makeRun) mergeConfig(ctx context.Context, fragments []string) (bool, er
 
 func (m *makeRun) run(ctx context.Context, env, argv []string) (bool, error) {
 	name, args, environ := m.b.wrap(env, argv)
-	cmd := leash.Command(ctx, m.b.Owner, environ, "nice", append([]string{"-n", niceness, name}, args...)...)
+	cmd := leash.Nice(leash.Command(ctx, m.b.Owner, environ, name, args...))
 	src, obj := m.b.paths()
 	if !m.b.Sandbox {
 		cmd.Dir = obj

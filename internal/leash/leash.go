@@ -41,6 +41,24 @@ func Command(ctx context.Context, owner string, env []string, name string, args 
 	return cmd
 }
 
+// niceness of builds and guests, as nice(1) has it by default: whoever sits at the
+// machine goes first. Both are equally nice, for either can be what the rest waits
+// for; which of them goes first changed nothing that could be measured (178 to 193 s
+// for a series of 16 commits, on two CPUs).
+const niceness = "10"
+
+// Nice has nice(1) start a command: afterwards a process may have started others,
+// and threads. A command that there is not stays as it is, and fails as it would.
+func Nice(cmd *exec.Cmd) *exec.Cmd {
+	if _, err := exec.LookPath(cmd.Path); err != nil || cmd.Err != nil {
+		return cmd
+	}
+	if nice, err := exec.LookPath("nice"); err == nil {
+		cmd.Path, cmd.Args = nice, append([]string{"nice", "-n", niceness}, cmd.Args...)
+	}
+	return cmd
+}
+
 // Sweep kills every process that carries owner's mark and returns how many
 // there were. Call it only while holding the lock of the data directory: then
 // whatever carries the mark is an orphan.

@@ -112,3 +112,21 @@ func gone(pid int) bool {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	return err != nil || strings.Contains(string(b), ") Z ")
 }
+
+func TestNice(t *testing.T) {
+	own, err := exec.Command("nice").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, _ := strconv.Atoi(strings.TrimSpace(string(own)))
+	// A shell and what it starts; its name stays as it was asked for.
+	out, err := Nice(Command(t.Context(), t.TempDir(), nil, "sh", "-c", "nice; echo $0")).Output()
+	if want := strconv.Itoa(min(before+10, 19)) + "\nsh\n"; err != nil || string(out) != want {
+		t.Errorf("%q, %v; want %q", out, err, want)
+	}
+	for _, name := range []string{"no-such-program", "/no/such/program"} {
+		if err := Nice(Command(t.Context(), t.TempDir(), nil, name)).Run(); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

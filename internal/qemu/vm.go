@@ -70,7 +70,7 @@ func Start(ctx context.Context, o Options) (*VM, error) {
 	}
 	vm := &VM{Console: NewCapture(), Agent: pairs[2].ours, opts: o, stderr: NewCapture(), exited: make(chan struct{})}
 	// Nothing of our environment reaches QEMU: it may hold secrets.
-	vm.cmd = leash.Command(ctx, o.Owner, []string{"PATH=" + os.Getenv("PATH")}, o.Binary, args(o)...)
+	vm.cmd = leash.Nice(leash.Command(ctx, o.Owner, []string{"PATH=" + os.Getenv("PATH")}, o.Binary, args(o)...))
 	vm.cmd.Stderr = vm.stderr
 	vm.cmd.ExtraFiles = []*os.File{pairs[0].theirs, pairs[1].theirs, pairs[2].theirs}
 	if o.RAM != nil {
