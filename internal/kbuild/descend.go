@@ -106,14 +106,15 @@ func (b *Builder) compiled(edited map[string]bool) (dirs, error) {
 // lists says whether a .cmd file names a file of the sources: by any path, for
 // kernel/rcu includes ../time/tick-internal.h.
 func lists(cmd []byte, file string) bool {
-	base := []byte("/" + path.Base(file))
+	// Without the slash before it, of which such a list is full.
+	base := []byte(path.Base(file))
 	for {
 		i := bytes.Index(cmd, base)
 		if i < 0 {
 			return false
 		}
 		end := i + len(base)
-		if end == len(cmd) || !isNameByte(cmd[end]) {
+		if i > 0 && cmd[i-1] == '/' && (end == len(cmd) || !isNameByte(cmd[end])) {
 			start := 1 + bytes.LastIndexFunc(cmd[:i], func(r rune) bool { return r <= ' ' })
 			if strings.HasSuffix(path.Clean(string(cmd[start:end])), "/"+file) {
 				return true

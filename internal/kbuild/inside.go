@@ -47,7 +47,13 @@ func readInside(dir, name string) ([]byte, error) {
 	if !st.Mode().IsRegular() || st.Size() > maxFile {
 		return nil, fmt.Errorf("%w: %s (%s, %d bytes)", errOdd, name, st.Mode(), st.Size())
 	}
-	return io.ReadAll(f)
+	// Of its size at once: growing to that of a vmlinux copies it several times.
+	text := make([]byte, st.Size())
+	n, err := io.ReadFull(f, text)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = nil
+	}
+	return text[:n], err
 }
 
 // writeInside makes the file dir/name anew, in place of whatever has the name.
