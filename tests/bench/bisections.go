@@ -25,32 +25,27 @@ func dense(n int) []string {
 	return out
 }
 
-// bisections measures the search for a failure that shows each time.
-func (b *bench) bisections() error {
+// bisections measures the search in a range for a failure that shows each time.
+func (b *bench) bisections(name string, files []string) error {
 	if err := b.keepBoth(); err != nil {
 		return err
 	}
-	for _, kind := range []struct {
-		name  string
-		files []string
-	}{{"range", lines(rangeList)}, {"dense", dense(63)}} {
-		for i, n := range behind {
-			s, err := checkout{b.repo}.plant(kind.name, b.base, kind.files, n)
-			if err != nil {
+	for i, n := range behind {
+		s, err := checkout{b.repo}.plant(name, b.base, files, n)
+		if err != nil {
+			return err
+		}
+		for _, ccache := range []bool{false, true} {
+			if err := b.searchPeer(s, 1, test, ccache); err != nil {
 				return err
 			}
-			for _, ccache := range []bool{false, true} {
-				if err := b.searchPeer(s, 1, test, ccache); err != nil {
-					return err
-				}
-			}
-			if err := b.searchOurs(s, "--test", test, "--no-confirm"); err != nil {
+		}
+		if err := b.searchOurs(s, "--test", test, "--no-confirm"); err != nil {
+			return err
+		}
+		if i == len(behind)/2 {
+			if err := b.searchOurs(s, "--test", test); err != nil {
 				return err
-			}
-			if i == len(behind)/2 {
-				if err := b.searchOurs(s, "--test", test); err != nil {
-					return err
-				}
 			}
 		}
 	}

@@ -22,7 +22,7 @@ func say(format string, a ...any) { fmt.Fprintf(os.Stderr, "bench: "+format+"\n"
 func main() {
 	out := flag.String("json", "bin/bench.json", "where the figures go")
 	dir := flag.String("dir", "", "working directory, 6 GB; default: a temporary one")
-	only := flag.String("only", "", "parts, separated by commas: bisect, flaky, series, runs, git; default: all")
+	only := flag.String("only", "", "parts, separated by commas: bisect, dense, flaky, series, runs, git; default: all")
 	flag.Parse()
 	b := &bench{only: *only, Started: time.Now().UTC(), Figures: map[string]float64{}}
 	if err := b.run(*dir); err != nil {
@@ -100,7 +100,12 @@ func (b *bench) run(dir string) error {
 	for _, part := range []struct {
 		name string
 		do   func() error
-	}{{"bisect", b.bisections}, {"flaky", b.flaky}, {"series", b.walks}, {"runs", b.singleRuns}, {"git", b.gitSize}} {
+	}{
+		{"bisect", func() error { return b.bisections("range", lines(rangeList)) }},
+		{"dense", func() error { return b.bisections("dense", dense(63)) }},
+		{"flaky", b.flaky},
+		{"series", b.walks}, {"runs", b.singleRuns}, {"git", b.gitSize},
+	} {
 		if !b.wants(part.name) {
 			continue
 		}

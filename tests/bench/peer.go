@@ -21,13 +21,21 @@ type peer struct {
 // boots as asked for, until one fails. Exit status 125 is "cannot test".
 const step = `#!/bin/sh
 # usage: step SOURCE OBJECTS RUNS TEST...
+# All tests run in one boot, or with APART=1 each in one of its own, once.
 src=$1 obj=$2 runs=$3
 shift 3
+boot() {
+	said=$(%s -kernel "$obj/arch/x86/boot/bzImage" -append "console=ttyS0 quiet panic=-1 reboot=t random.trust_cpu=on tsc=reliable %s tests=$1" </dev/null | tr -d '\r')
+	[ -z "$TABLE" ] || echo "$said" | grep '^RESULT' >>"$TABLE"
+}
 make -s -C "$src" O="$obj" -j"$(nproc)" ARCH=x86_64 LOCALVERSION= KBUILD_BUILD_VERSION=1 bzImage >"$obj.log" 2>&1 || exit 125
+if [ -n "$APART" ]; then
+	for t; do boot "$t"; done
+	exit 0
+fi
 tries=3
 while [ "$runs" -gt 0 ]; do
-	said=$(%s -kernel "$obj/arch/x86/boot/bzImage" -append "console=ttyS0 quiet panic=-1 reboot=t random.trust_cpu=on tsc=reliable %s tests=$(echo "$@" | tr ' ' ,)" </dev/null | tr -d '\r')
-	[ -z "$TABLE" ] || echo "$said" | grep '^RESULT' >"$TABLE"
+	boot "$(echo "$@" | tr ' ' ,)"
 	case $said in
 	*"ALL DONE"*) ;;
 	*) exit 1 ;; # it crashed, or hangs
@@ -169,15 +177,20 @@ func (p *peer) bisect(s series, runs int, test string) (found string, ends, all 
 	return found, ends, all, err
 }
 
-// loop builds and tests every commit of a series: one boot for all its tests.
-func (p *peer) loop(s series, tests []string) (spent, string, error) {
-	table := filepath.Join(p.dir, "results")
+// loop builds and tests every commit of a series: one boot for all its tests, or
+// one for each.
+func (p *peer) loop(s series, tests []string, apart bool) (spent, string, error) {
+	table := filepath.Join(p.dir, fmt.Sprintf("results-apart-%v", apart))
 	_ = os.RemoveAll(table)
 	if err := os.MkdirAll(table, 0o755); err != nil {
 		return spent{}, "", err
 	}
 	each := fmt.Sprintf(`for c in %s $(git rev-list --reverse %s..%s); do git checkout -q -f --detach $c; TABLE=%s/$c %s %s %s 1 %s || :; done`,
 		s.base, s.base, s.head, table, p.script(), p.src, p.obj, strings.Join(tests, " "))
-	_, cost, err := run(p.src, p.env(), "sh", "-c", each)
+	env := p.env()
+	if apart {
+		env = append(env, "APART=1")
+	}
+	_, cost, err := run(p.src, env, "sh", "-c", each)
 	return cost, table, err
 }
