@@ -215,7 +215,7 @@ func TestSeriesRange(t *testing.T) {
 		{[]string{"a"}, "", "", revRange{}, false},
 		{nil, "", "", revRange{}, false},
 		{nil, "m", "a", revRange{base: "a", mbox: "m"}, true},
-		{nil, "m", "", revRange{}, false},
+		{nil, "m", "", revRange{mbox: "m"}, true},
 		{[]string{"a..b"}, "m", "a", revRange{}, false},
 	} {
 		got, err := seriesRange(c.args, c.mbox, c.base)

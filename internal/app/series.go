@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/kernel-bisect/kbisect/internal/gitrepo"
 	"github.com/kernel-bisect/kbisect/internal/kernel"
+	"github.com/kernel-bisect/kbisect/internal/patchmail"
 	"github.com/kernel-bisect/kbisect/internal/store"
 )
 
@@ -23,7 +23,7 @@ func newSeries(o *options) *cobra.Command {
 	var pull pullFlags
 	var repo, mbox, base, resume string
 	cmd := &cobra.Command{
-		Use:   "series --repo DIR (BASE..HEAD | --mbox FILE --base REV | --pr OWNER/REPO#N [--post])",
+		Use:   "series --repo DIR (BASE..HEAD | --mbox FILE [--base REV] | --pr OWNER/REPO#N [--post])",
 		Short: "Test every commit of a series",
 		Example: `  orchestrator series --repo ~/linux v6.1..my-branch
   orchestrator series --repo ~/linux --mbox cow.mbox --base v6.1
@@ -70,8 +70,8 @@ func newSeries(o *options) *cobra.Command {
 	far.register(cmd)
 	f := cmd.Flags()
 	f.StringVar(&repo, "repo", "", "the kernel's git repository `directory`; only read, never changed")
-	f.StringVar(&mbox, "mbox", "", "patches to apply, in a mailbox `file`")
-	f.StringVar(&base, "base", "", "commit that the mailbox applies to")
+	f.StringVar(&mbox, "mbox", "", "patches to apply, in a mailbox `file`, plain or compressed, a Maildir, or a directory of patches, - for standard input: the newest version of the series in it")
+	f.StringVar(&base, "base", "", "commit that the mail applies to (default: the base-commit that it names)")
 	f.StringVar(&resume, "resume", "", "go on with an interrupted series by its `id`")
 	f.StringVar(&pull.pull, "pr", "", "test the commits of a pull request at GitHub, `OWNER/REPO#N`; --repo is a clone, by default this directory")
 	f.BoolVar(&pull.post, "post", false, "with --pr: post the results, with the token of $GITHUB_TOKEN; else they are printed")
@@ -86,12 +86,10 @@ func seriesRange(args []string, mbox, base string) (revRange, error) {
 	switch {
 	case mbox != "" && len(args) > 0:
 		return revRange{}, usagef("BASE..HEAD and --mbox exclude each other")
-	case mbox != "" && base == "":
-		return revRange{}, usagef("--mbox needs --base: the commit it applies to")
 	case mbox != "":
 		return revRange{base: base, mbox: mbox}, nil
 	case len(args) == 0:
-		return revRange{}, usagef("which commits? BASE..HEAD, or --mbox FILE --base REV")
+		return revRange{}, usagef("which commits? BASE..HEAD, or --mbox FILE")
 	}
 	b, h, ok := strings.Cut(args[0], "..")
 	if !ok || b == "" || strings.HasPrefix(h, ".") {
@@ -113,7 +111,15 @@ func (o *options) startSeries(ctx context.Context, req request, r revRange) erro
 		return err
 	}
 	defer ws.close()
-	if req, err = prepareSeries(ctx, ws, req, r); err != nil {
+	if r.mbox == "-" {
+		var remove func()
+		if r.mbox, remove, err = o.stdinMail(); err != nil {
+			return err
+		}
+		defer remove()
+	}
+	tell := func(what string) { fmt.Fprintln(o.stderr, what) }
+	if req, err = prepareSeries(ctx, ws, req, r, tell); err != nil {
 		return err
 	}
 	id, err := ws.newJob(ctx, req)
@@ -123,11 +129,21 @@ func (o *options) startSeries(ctx context.Context, req request, r revRange) erro
 	return o.runSeries(ctx, ws, id, req)
 }
 
-// prepareSeries finds the commits of a series, and makes those of a mailbox.
-func prepareSeries(ctx context.Context, ws *workspace, req request, r revRange) (request, error) {
+// prepareSeries finds the commits of a series, and makes those of a mailbox, of
+// which it tells what it took; tell may be nil.
+func prepareSeries(ctx context.Context, ws *workspace, req request, r revRange, tell func(string)) (request, error) {
 	repo, err := gitrepo.Open(ctx, ws.data, req.Repo)
 	if err != nil {
 		return req, err
+	}
+	var mail patchmail.Series
+	if r.mbox != "" {
+		if mail, err = repo.Mail(ctx, r.mbox); err != nil {
+			return req, err
+		}
+		if r.base, err = baseOf(ctx, repo, mail, r); err != nil {
+			return req, err
+		}
 	}
 	base, err := repo.Resolve(ctx, r.base)
 	if err != nil {
@@ -138,7 +154,11 @@ func prepareSeries(ctx context.Context, ws *workspace, req request, r revRange) 
 	}
 	req.Base = base.SHA
 	if r.mbox != "" {
-		req.Head, err = applyMbox(ctx, ws, repo, base, r.mbox)
+		var there []string
+		req.Head, there, err = ws.applyMail(ctx, repo, base, r.mbox, mail)
+		if err == nil && tell != nil {
+			tell(tookMail(mail, base, there))
+		}
 	} else {
 		req.Head, err = seriesHead(ctx, repo, base, r)
 	}
@@ -147,26 +167,6 @@ func prepareSeries(ctx context.Context, ws *workspace, req request, r revRange) 
 	}
 	_, err = seriesCommits(ctx, repo, base, req)
 	return req, err
-}
-
-// applyMbox applies the mails in the build slot's worktree.
-func applyMbox(ctx context.Context, ws *workspace, repo *gitrepo.Repo, base kernel.Commit, mbox string) (string, error) {
-	free, err := ws.takeSlot(ctx)
-	if err != nil {
-		return "", err
-	}
-	defer free()
-	slot := repo.Worktree(filepath.Join(ws.cache, "slots", repo.ID(), "src"))
-	defer touch(never, slot.Dir())
-	commits, err := slot.ApplyMbox(ctx, base.SHA, mbox)
-	var ae *gitrepo.ApplyError
-	if errors.As(err, &ae) {
-		return "", fmt.Errorf("%s on %s: %w", mbox, base.Short(), err)
-	}
-	if err != nil {
-		return "", err
-	}
-	return commits[len(commits)-1].SHA, nil
 }
 
 func seriesHead(ctx context.Context, repo *gitrepo.Repo, base kernel.Commit, r revRange) (string, error) {

@@ -199,7 +199,7 @@ func (s *service) prepare(ctx context.Context, sub submission) (request, string,
 			defer remove()
 			title = fmt.Sprintf("%d bytes of mail on %s", len(sub.mbox), r.base)
 		}
-		req, err = prepareSeries(ctx, s.ws, req, r)
+		req, err = prepareSeries(ctx, s.ws, req, r, nil)
 	case "bisect":
 		req.Runs, req.MaxRuns, req.Search.MaxRuns = 1, 0, req.MaxRuns
 		if err := chasesOne(req); err != nil {
@@ -247,24 +247,6 @@ func seriesSpan(span string) (revRange, error) {
 		return revRange{base: span, head: "HEAD"}, nil
 	}
 	return seriesRange([]string{span}, "", "")
-}
-
-// spoolMbox keeps uploaded mails in a file while they are applied.
-func spoolMbox(dir string, text []byte) (path string, remove func(), err error) {
-	f, err := os.CreateTemp(dir, "upload-*.mbox")
-	if err != nil {
-		return "", nil, fmt.Errorf("upload: %w", err)
-	}
-	remove = func() { _ = os.Remove(f.Name()) }
-	_, err = f.Write(text)
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		remove()
-		return "", nil, fmt.Errorf("upload: %w", err)
-	}
-	return f.Name(), remove, nil
 }
 
 // spoken is the command line that asks for the same, of a repository by its

@@ -20,10 +20,10 @@ const module = "github.com/kernel-bisect/kbisect/"
 // rows are the layers, the lowest first. A package imports packages of lower
 // rows only; inside a row only what beside lists.
 var rows = [][]string{
-	{"internal/kernel", "internal/agentproto", "internal/leash"},                                                                                         // vocabulary; how processes start
-	{"internal/history", "internal/console", "internal/ktap", "internal/kconfig", "internal/kimage", "internal/settings", "internal/config", "kconfigs"}, // pure parsers and data
-	{"internal/verdict", "internal/report", "internal/bisect"},                                                                                           // pure decisions
-	{"internal/simulate", "internal/posting"},                                                                                                            // the search in worlds of its own; what is shown at GitHub
+	{"internal/kernel", "internal/agentproto", "internal/leash"}, // vocabulary; how processes start
+	{"internal/history", "internal/console", "internal/ktap", "internal/patchmail", "internal/kconfig", "internal/kimage", "internal/settings", "internal/config", "kconfigs"}, // pure parsers and data
+	{"internal/verdict", "internal/report", "internal/bisect"}, // pure decisions
+	{"internal/simulate", "internal/posting"},                  // the search in worlds of its own; what is shown at GitHub
 	{"internal/gitrepo", "internal/imagecache", "internal/kbuild", "internal/qemu", "internal/guest", "internal/agent", "internal/store", "internal/queue", "internal/artifact", "internal/kmod", "vmimage"},
 	{"internal/runner", "internal/depot", "internal/outbox"},
 	{"internal/job"},
@@ -51,6 +51,7 @@ var never = []struct{ pkg, imports, why string }{
 	{"internal/console", "os", "parsers are pure"},
 	{"internal/ktap", "os", "parsers are pure"},
 	{"internal/kimage", "os", "parsers are pure"},
+	{"internal/patchmail", "os", "parsers are pure"},
 	{"internal/settings", "os", "parsers are pure"},
 	{"internal/config", "os", "parsers are pure"},
 	{"internal/report", "os", "reports are pure: bytes from a value"},

@@ -2,17 +2,10 @@ package gitrepo
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
-	"slices"
-	"strconv"
-	"strings"
-
-	"github.com/kernel-bisect/kbisect/internal/kernel"
 )
 
 // Worktree is a checkout of the mirror that moves from commit to commit,
@@ -126,126 +119,4 @@ func (w *Worktree) move(ctx context.Context, sha string) error {
 	// An unsandboxed build or a failed git am may have left files.
 	_, err := w.repo.git(ctx, w.dir, "clean", "-ffdxq")
 	return err
-}
-
-// ApplyError says which patch of an mbox does not apply, and where.
-type ApplyError struct {
-	Patch   int // from 1
-	Subject string
-	Files   []string // that conflict
-	Detail  string   // git's own words, one line
-}
-
-func (e *ApplyError) Error() string {
-	where := ""
-	if len(e.Files) > 0 {
-		where = " in " + strings.Join(e.Files, ", ")
-	}
-	msg := fmt.Sprintf("patch %d (%q) does not apply%s", e.Patch, e.Subject, where)
-	if e.Detail != "" {
-		msg += ": " + e.Detail
-	}
-	return msg
-}
-
-// ApplyMbox applies the mails of an mbox file on top of base and returns the
-// commits, oldest first. Committer and dates come from the mails, so that the
-// same mbox on the same base gives the same commits. A patch that does not
-// apply is an *ApplyError; a file without patches a *UserError.
-func (w *Worktree) ApplyMbox(ctx context.Context, base, mbox string) ([]kernel.Commit, error) {
-	abs, err := filepath.Abs(mbox)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := os.Stat(abs); err != nil {
-		return nil, userErrorf("%s: no such file", mbox)
-	}
-	if err := w.Checkout(ctx, base); err != nil {
-		return nil, err
-	}
-	env := []string{"GIT_COMMITTER_NAME=kbisect", "GIT_COMMITTER_EMAIL=kbisect@localhost"}
-	_, err = w.repo.gitEnv(ctx, w.dir, env, "am", "-3", "--quiet", "--committer-date-is-author-date", "--", abs)
-	if w.atCoverLetter(ctx, err) {
-		_, err = w.repo.gitEnv(ctx, w.dir, env, "am", "--committer-date-is-author-date", "--skip")
-	}
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		return nil, w.explainAm(ctx, mbox, err)
-	}
-	head, err := w.repo.git(ctx, w.dir, "rev-parse", "HEAD")
-	if err != nil {
-		return nil, err
-	}
-	if head == base {
-		return nil, userErrorf("%s: holds no patches", mbox)
-	}
-	// A ref keeps the commits for reports and resumed jobs.
-	if _, err := w.repo.git(ctx, w.repo.mirror, "update-ref", "refs/kbisect/"+head, head); err != nil {
-		return nil, err
-	}
-	return w.repo.Range(ctx, base, head)
-}
-
-// atCoverLetter says whether git am stopped at a first mail without a patch. A
-// later one is a series with a hole.
-func (w *Worktree) atCoverLetter(ctx context.Context, err error) bool {
-	var ge *gitError
-	if !errors.As(err, &ge) || !strings.Contains(ge.stdout+ge.stderr, "Patch is empty") {
-		return false
-	}
-	next, err := w.repo.git(ctx, w.dir, "rev-parse", "--git-path", "rebase-apply/next")
-	if err != nil {
-		return false
-	}
-	if !filepath.IsAbs(next) {
-		next = filepath.Join(w.dir, next)
-	}
-	n, err := os.ReadFile(next)
-	return err == nil && strings.TrimSpace(string(n)) == "1"
-}
-
-var (
-	failedAt   = regexp.MustCompile(`(?m)^Patch failed at (\d+) (.*)$`)
-	failedFile = regexp.MustCompile(`(?m)^error: (?:sha1 information is lacking or useless \((.+)\)\.|` +
-		`(?:patch failed: )?([^:\n]+):(?: \d+|\d+|.*(?:does not|No such)))`)
-)
-
-// explainAm turns git am's complaint into an ApplyError and leaves the
-// worktree clean.
-func (w *Worktree) explainAm(ctx context.Context, mbox string, err error) error {
-	defer func() { _, _ = w.repo.git(ctx, w.dir, "am", "--abort") }()
-	var ge *gitError
-	if !errors.As(err, &ge) {
-		return err
-	}
-	said := ge.stdout + "\n" + ge.stderr
-	m := failedAt.FindStringSubmatch(said)
-	if m == nil {
-		return userErrorf("%s: %s", mbox, oneLine(ge.stderr+said)) // "Patch is empty." goes to stdout
-	}
-	n, _ := strconv.Atoi(m[1])
-	ae := &ApplyError{Patch: n, Subject: m[2]}
-	conflicts, _ := w.repo.git(ctx, w.dir, "diff", "--name-only", "--diff-filter=U", "-z")
-	ae.Files = strings.FieldsFunc(conflicts, func(r rune) bool { return r == 0 })
-	if len(ae.Files) == 0 {
-		for _, f := range failedFile.FindAllStringSubmatch(said, -1) {
-			if name := f[1] + f[2]; !slices.Contains(ae.Files, name) {
-				ae.Files = append(ae.Files, name)
-			}
-		}
-	}
-	for line := range strings.Lines(said) {
-		if d, ok := strings.CutPrefix(strings.TrimSpace(line), "error: "); ok {
-			ae.Detail = d
-			break
-		}
-	}
-	return ae
-}
-
-func oneLine(s string) string {
-	line, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
-	return line
 }

@@ -1,0 +1,72 @@
+package app
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/kernel-bisect/kbisect/internal/kernel"
+)
+
+// The newest version in a thread is tested, on the commit that it names.
+func TestSeriesFromMail(t *testing.T) {
+	repo, shas := smallKernel(t, 12)
+	mails := func(args ...string) string {
+		out, err := exec.Command("git", append([]string{"-C", repo, "format-patch", "--stdout", "--cover-letter"}, args...)...).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(out)
+	}
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	based := file("based", mails("-v2", "--base=main~3", "main~3..main")+mails("main~5..main~3"))
+	half := mails("main~3..main")
+	half = half[:strings.LastIndex(half, "\nFrom ")+1]
+	for _, c := range []struct {
+		name    string
+		args    []string
+		status  int
+		commits int
+		says    string // on standard error
+	}{
+		{"the base of the mail", []string{"--mbox", based}, 0, 3, "mail: version 2, 3 of 3 patches (*** SUBJECT HERE ***) on " + kernel.Abbrev(shas[8])},
+		{"another base", []string{"--mbox", file("plain", mails("main~3..main")), "--base", "main~3"}, 0, 3, "mail: 3 of 3 patches"},
+		{"some are there", []string{"--mbox", file("some", mails("main~3..main")), "--base", "main~1"}, 0, 1, "; there already: mm: change 9, mm: change 10"},
+		{"all are there", []string{"--mbox", file("all", mails("main~3..main")), "--base", "main"}, 2, 0, "has all of its patches (3) already"},
+		{"no base", []string{"--mbox", file("none", mails("main~3..main"))}, 2, 0, "names no base-commit: say with --base which commit it applies to"},
+		{"a base that is not here", []string{"--mbox", file("gone", strings.ReplaceAll(mails("--base=main~3", "main~3..main"), shas[8], strings.Repeat("ab", 20)))}, 2, 0,
+			"is based on commit abababababab, which the repository lacks: fetch it, or name another one with --base"},
+		{"half of it", []string{"--mbox", file("half", half)}, 2, 0, "fetch the whole thread"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Setenv("KBISECT_HOME", t.TempDir())
+			var out, errs bytes.Buffer
+			o := &options{args: append([]string{"series", "--format", "json", "--repo", repo, "--test", "cow/fork-basic/base"}, c.args...),
+				stdout: &out, stderr: &errs, simulate: newSimulation(func(string) bool { return false }, 0)}
+			if status := o.main(); status != c.status || !strings.Contains(errs.String(), c.says) {
+				t.Fatalf("status %d:\n%s", status, errs.String())
+			}
+			if c.commits == 0 {
+				if n := strings.Count(errs.String(), "\n"); n != 1 {
+					t.Errorf("%d lines: %s", n, errs.String())
+				}
+				return
+			}
+			var res kernel.SeriesResult
+			if err := json.Unmarshal(out.Bytes(), &res); err != nil || len(res.Commits) != c.commits {
+				t.Errorf("%d commits: %v", len(res.Commits), err)
+			}
+		})
+	}
+}
