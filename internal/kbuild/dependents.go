@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io/fs"
+	"iter"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,15 +18,16 @@ import (
 // that it can say what a build will cost. It says nothing of what a kernel depends
 // on: see reads.
 type Dependents struct {
-	of map[string][]int // path in the sources -> objects
+	of map[string]*[]int // path in the sources -> objects
 	n  int
 }
 
 // Dependents reads the lists of the object tree, as far as it is there: it may be
 // deleted meanwhile.
 func (b *Builder) Dependents() (*Dependents, error) {
-	d := &Dependents{of: map[string][]int{}}
+	d := &Dependents{of: map[string]*[]int{}}
 	src, _ := b.paths()
+	buf := make([]byte, maxCmd)
 	err := filepath.WalkDir(b.Objects, func(path string, e fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
@@ -33,56 +35,70 @@ func (b *Builder) Dependents() (*Dependents, error) {
 		if err != nil || !e.Type().IsRegular() || !strings.HasPrefix(e.Name(), ".") || !strings.HasSuffix(e.Name(), ".o.cmd") {
 			return err
 		}
-		name, err := filepath.Rel(b.Objects, path)
-		if err != nil {
-			return err
-		}
-		text, err := readInside(b.Objects, name)
+		text, err := readShort(path, buf)
 		if err != nil {
 			return nil //nolint:nilerr // whatever a build put there: it is a guess
 		}
-		if files := included(text, src); len(files) > 0 {
-			for _, f := range files {
-				d.of[f] = append(d.of[f], d.n)
-			}
-			d.n++
-		}
+		d.add(text, src)
 		return nil
 	})
 	return d, err
 }
 
+// add takes in the list of an object. A tree's lists name some hundred thousand
+// files, the same ones over and over: asking for one that is known makes no copy.
+func (d *Dependents) add(text []byte, src string) {
+	lists := false
+	for file := range included(text, src) {
+		objects := d.of[string(file)]
+		if objects == nil {
+			objects = &[]int{}
+			d.of[string(file)] = objects
+		}
+		*objects, lists = append(*objects, d.n), true
+	}
+	if lists {
+		d.n++
+	}
+}
+
 // included are the files below src that a .cmd file names as included.
-func included(text []byte, src string) []string {
-	var out []string
-	prefix, listed := []byte(src+"/"), false
-	for line := range bytes.Lines(text) {
-		switch {
-		case bytes.HasPrefix(line, []byte("source_")):
-			if _, file, ok := bytes.Cut(line, []byte(":= ")); ok {
-				if rest, ok := bytes.CutPrefix(bytes.TrimSpace(file), prefix); ok {
-					out = append(out, string(rest))
-				}
+func included(text []byte, src string) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		prefix, listed := []byte(src+"/"), false
+		for line := range bytes.Lines(text) {
+			var file []byte
+			switch {
+			case bytes.HasPrefix(line, []byte("source_")):
+				_, file, _ = bytes.Cut(line, []byte(":= "))
+				file = bytes.TrimSpace(file)
+			case bytes.HasPrefix(line, []byte("deps_")):
+				listed = true
+			case len(bytes.TrimSpace(line)) == 0:
+				listed = false
+			case listed:
+				file = bytes.TrimSpace(bytes.TrimSuffix(bytes.TrimSpace(line), []byte(`\`)))
 			}
-		case bytes.HasPrefix(line, []byte("deps_")):
-			listed = true
-		case len(bytes.TrimSpace(line)) == 0:
-			listed = false
-		case listed:
-			file := bytes.TrimSpace(bytes.TrimSuffix(bytes.TrimSpace(line), []byte(`\`)))
-			if rest, ok := bytes.CutPrefix(file, prefix); ok {
-				out = append(out, string(rest))
+			if rest, ok := bytes.CutPrefix(file, prefix); ok && !yield(rest) {
+				return
 			}
 		}
 	}
-	return out
+}
+
+// on are the objects that depend on a file.
+func (d *Dependents) on(path string) []int {
+	if objects := d.of[path]; objects != nil {
+		return *objects
+	}
+	return nil
 }
 
 // Counter counts the objects that depend on the files it is given, each once.
 func (d *Dependents) Counter() func(path string) int {
 	seen, n := make([]bool, d.n), 0
 	return func(path string) int {
-		for _, o := range d.of[path] {
+		for _, o := range d.on(path) {
 			if !seen[o] {
 				seen[o] = true
 				n++
@@ -96,7 +112,7 @@ func (d *Dependents) Counter() func(path string) int {
 func (d *Dependents) Objects() int { return d.n }
 
 // Has says whether any object depends on a file.
-func (d *Dependents) Has(path string) bool { return len(d.of[path]) > 0 }
+func (d *Dependents) Has(path string) bool { return len(d.on(path)) > 0 }
 
 // Classes sorts the objects by which of some files they depend on: those that
 // depend on the same ones need not be told apart. It returns how many objects each
@@ -107,7 +123,7 @@ func (d *Dependents) Classes(files []string) (objects []int, of [][]int) {
 	sizes := []int{d.n}       // class 0 depends on none of the files so far
 	for _, f := range files {
 		split := map[int]int{} // class -> what becomes of its objects that depend on f
-		for _, o := range slices.Compact(slices.Sorted(slices.Values(d.of[f]))) {
+		for _, o := range slices.Compact(slices.Sorted(slices.Values(d.on(f)))) {
 			to, ok := split[class[o]]
 			if !ok {
 				to = len(sizes)
@@ -126,7 +142,7 @@ func (d *Dependents) Classes(files []string) (objects []int, of [][]int) {
 	}
 	for _, f := range files {
 		var classes []int
-		for _, o := range d.of[f] {
+		for _, o := range d.on(f) {
 			classes = append(classes, number[class[o]])
 		}
 		slices.Sort(classes)
