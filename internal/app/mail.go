@@ -11,6 +11,7 @@ import (
 
 	"github.com/kernel-bisect/kbisect/internal/gitrepo"
 	"github.com/kernel-bisect/kbisect/internal/kernel"
+	"github.com/kernel-bisect/kbisect/internal/lore"
 	"github.com/kernel-bisect/kbisect/internal/patchmail"
 	"github.com/kernel-bisect/kbisect/internal/report"
 )
@@ -18,16 +19,41 @@ import (
 // maxStdin bounds the mail that is taken from standard input.
 const maxStdin = 256 << 20
 
-// stdinMail keeps what comes on standard input in a file while it is applied.
-func (o *options) stdinMail() (file string, remove func(), err error) {
-	text, err := io.ReadAll(io.LimitReader(os.Stdin, maxStdin+1))
-	switch {
-	case err != nil:
-		return "", nil, usagef("--mbox -: %v", err)
-	case len(text) > maxStdin:
-		return "", nil, usagef("--mbox -: more than %d MiB of mail", maxStdin>>20)
+// getMail brings the mail of a series into a file, if it is not in one. remove is to
+// be called when it was applied.
+func (o *options) getMail(ctx context.Context, ws *workspace, r *revRange, tell func(string)) (remove func(), err error) {
+	remove = func() {}
+	if _, err := os.Lstat(r.mbox); r.mbox == "" || err == nil {
+		return remove, nil
 	}
-	return spoolMbox("", text)
+	switch {
+	case r.mbox == "-":
+		text, err := io.ReadAll(io.LimitReader(os.Stdin, maxStdin+1))
+		if err != nil {
+			return nil, usagef("--mbox -: %v", err)
+		}
+		if len(text) > maxStdin {
+			return nil, usagef("--mbox -: more than %d MiB of mail", maxStdin>>20)
+		}
+		r.name = "standard input"
+		r.mbox, remove, err = spoolMbox("", text)
+		return remove, err
+	case lore.Names(r.mbox):
+		a := lore.Archive{URL: os.Getenv("KBISECT_LORE"), Dir: filepath.Join(ws.cache, "threads"), Agent: "kbisect"}
+		file, remark, err := a.Fetch(ctx, r.mbox)
+		var le *lore.Error
+		if errors.As(err, &le) && !le.Network {
+			return nil, usagef("%v", err)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if remark != "" {
+			tell("warning: " + remark)
+		}
+		r.name, r.mbox = r.mbox, file
+	}
+	return remove, nil
 }
 
 // spoolMbox keeps mails in a file while they are applied.
@@ -55,10 +81,10 @@ func baseOf(ctx context.Context, repo *gitrepo.Repo, mail patchmail.Series, r re
 	case r.base != "":
 		return r.base, nil
 	case mail.Base == "":
-		return "", usagef("%s names no base-commit: say with --base which commit it applies to", r.mbox)
+		return "", usagef("%s names no base-commit: say with --base which commit it applies to", r.name)
 	}
 	if _, err := repo.Resolve(ctx, mail.Base); err != nil {
-		return "", usagef("%s is based on commit %s, which the repository lacks: fetch it, or name another one with --base", r.mbox, kernel.Abbrev(mail.Base))
+		return "", usagef("%s is based on commit %s, which the repository lacks: fetch it, or name another one with --base", r.name, kernel.Abbrev(mail.Base))
 	}
 	return mail.Base, nil
 }
@@ -109,4 +135,3 @@ func tookMail(mail patchmail.Series, base kernel.Commit, there []string) string 
 	}
 	return s.String()
 }
-

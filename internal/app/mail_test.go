@@ -2,7 +2,10 @@ package app
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -31,6 +34,17 @@ func TestSeriesFromMail(t *testing.T) {
 		return path
 	}
 	based := file("based", mails("-v2", "--base=main~3", "main~3..main")+mails("main~5..main~3"))
+	threads := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/all/v2@example.org/t.mbox.gz" {
+			http.NotFound(w, r)
+			return
+		}
+		z := gzip.NewWriter(w)
+		_, _ = z.Write([]byte(mails("-v2", "--base=main~3", "main~3..main")))
+		_ = z.Close()
+	}))
+	defer threads.Close()
+	t.Setenv("KBISECT_LORE", threads.URL+"/all")
 	half := mails("main~3..main")
 	half = half[:strings.LastIndex(half, "\nFrom ")+1]
 	for _, c := range []struct {
@@ -47,6 +61,10 @@ func TestSeriesFromMail(t *testing.T) {
 		{"no base", []string{"--mbox", file("none", mails("main~3..main"))}, 2, 0, "names no base-commit: say with --base which commit it applies to"},
 		{"a base that is not here", []string{"--mbox", file("gone", strings.ReplaceAll(mails("--base=main~3", "main~3..main"), shas[8], strings.Repeat("ab", 20)))}, 2, 0,
 			"is based on commit abababababab, which the repository lacks: fetch it, or name another one with --base"},
+		{"a message id", []string{"--mbox", "<v2@example.org>"}, 0, 3, "mail: version 2, 3 of 3 patches"},
+		{"an address", []string{"--mbox", threads.URL + "/all/v2@example.org/T/#u"}, 0, 3, "mail: version 2, 3 of 3 patches"},
+		{"a message that nobody knows", []string{"--mbox", "v3@example.org"}, 2, 0, "the archive has no such message"},
+		{"nobody there", []string{"--mbox", "http://127.0.0.1:1/all/v2@example.org/"}, 4, 0, "connection refused"},
 		{"half of it", []string{"--mbox", file("half", half)}, 2, 0, "fetch the whole thread"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

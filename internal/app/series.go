@@ -27,6 +27,7 @@ func newSeries(o *options) *cobra.Command {
 		Short: "Test every commit of a series",
 		Example: `  orchestrator series --repo ~/linux v6.1..my-branch
   orchestrator series --repo ~/linux --mbox cow.mbox --base v6.1
+  orchestrator series --repo ~/linux --mbox https://lore.kernel.org/linux-mm/MESSAGE-ID/
   orchestrator series --repo ~/linux --pr torvalds/linux#123 --post
   orchestrator series --resume series-1a2b3c4d`,
 		Args: cobra.MaximumNArgs(1),
@@ -70,7 +71,7 @@ func newSeries(o *options) *cobra.Command {
 	far.register(cmd)
 	f := cmd.Flags()
 	f.StringVar(&repo, "repo", "", "the kernel's git repository `directory`; only read, never changed")
-	f.StringVar(&mbox, "mbox", "", "patches to apply, in a mailbox `file`, plain or compressed, a Maildir, or a directory of patches, - for standard input: the newest version of the series in it")
+	f.StringVar(&mbox, "mbox", "", "patches to apply, in a mailbox `file`, plain or compressed, a Maildir, or a directory of patches, - for standard input, or a thread at lore.kernel.org by its address or a message id: the newest version of the series in it")
 	f.StringVar(&base, "base", "", "commit that the mail applies to (default: the base-commit that it names)")
 	f.StringVar(&resume, "resume", "", "go on with an interrupted series by its `id`")
 	f.StringVar(&pull.pull, "pr", "", "test the commits of a pull request at GitHub, `OWNER/REPO#N`; --repo is a clone, by default this directory")
@@ -79,8 +80,9 @@ func newSeries(o *options) *cobra.Command {
 	return cmd
 }
 
-// revRange is what the user gave: two revisions, or a mailbox and its base.
-type revRange struct{ base, head, mbox string }
+// revRange is what the user gave: two revisions, or mail and its base. The mail is
+// called name if it has another than that of its file.
+type revRange struct{ base, head, mbox, name string }
 
 func seriesRange(args []string, mbox, base string) (revRange, error) {
 	switch {
@@ -111,14 +113,12 @@ func (o *options) startSeries(ctx context.Context, req request, r revRange) erro
 		return err
 	}
 	defer ws.close()
-	if r.mbox == "-" {
-		var remove func()
-		if r.mbox, remove, err = o.stdinMail(); err != nil {
-			return err
-		}
-		defer remove()
-	}
 	tell := func(what string) { fmt.Fprintln(o.stderr, what) }
+	remove, err := o.getMail(ctx, ws, &r, tell)
+	if err != nil {
+		return err
+	}
+	defer remove()
 	if req, err = prepareSeries(ctx, ws, req, r, tell); err != nil {
 		return err
 	}
@@ -138,7 +138,10 @@ func prepareSeries(ctx context.Context, ws *workspace, req request, r revRange, 
 	}
 	var mail patchmail.Series
 	if r.mbox != "" {
-		if mail, err = repo.Mail(ctx, r.mbox); err != nil {
+		if r.name == "" {
+			r.name = r.mbox
+		}
+		if mail, err = repo.Mail(ctx, r.mbox, r.name); err != nil {
 			return req, err
 		}
 		if r.base, err = baseOf(ctx, repo, mail, r); err != nil {
@@ -155,7 +158,7 @@ func prepareSeries(ctx context.Context, ws *workspace, req request, r revRange, 
 	req.Base = base.SHA
 	if r.mbox != "" {
 		var there []string
-		req.Head, there, err = ws.applyMail(ctx, repo, base, r.mbox, mail)
+		req.Head, there, err = ws.applyMail(ctx, repo, base, r.name, mail)
 		if err == nil && tell != nil {
 			tell(tookMail(mail, base, there))
 		}

@@ -24,7 +24,7 @@ var rows = [][]string{
 	{"internal/history", "internal/console", "internal/ktap", "internal/patchmail", "internal/kconfig", "internal/kimage", "internal/settings", "internal/config", "kconfigs"}, // pure parsers and data
 	{"internal/verdict", "internal/report", "internal/bisect"}, // pure decisions
 	{"internal/simulate", "internal/posting"},                  // the search in worlds of its own; what is shown at GitHub
-	{"internal/gitrepo", "internal/imagecache", "internal/kbuild", "internal/qemu", "internal/guest", "internal/agent", "internal/store", "internal/queue", "internal/artifact", "internal/kmod", "vmimage"},
+	{"internal/gitrepo", "internal/imagecache", "internal/kbuild", "internal/qemu", "internal/guest", "internal/agent", "internal/store", "internal/queue", "internal/artifact", "internal/kmod", "internal/lore", "vmimage"},
 	{"internal/runner", "internal/depot", "internal/outbox"},
 	{"internal/job"},
 	{"internal/dispatch"},

@@ -25,21 +25,24 @@ const maxMail = 256 << 20
 
 // Mail finds a series in a file or directory: a mailbox, plain or compressed, as
 // git format-patch, b4 and lore write it, a Maildir, or a directory of patches.
-// What is no series is a *UserError.
-func (r *Repo) Mail(ctx context.Context, path string) (patchmail.Series, error) {
-	mails, err := r.mails(ctx, path)
+// What is no series is a *UserError; name is what it calls the mail, "" for path.
+func (r *Repo) Mail(ctx context.Context, path, name string) (patchmail.Series, error) {
+	if name == "" {
+		name = path
+	}
+	mails, err := r.mails(ctx, path, name)
 	if err != nil {
 		return patchmail.Series{}, err
 	}
 	s, err := patchmail.Find(mails)
 	if err != nil {
-		err = userErrorf("%s: %v", path, err)
+		err = userErrorf("%s: %v", name, err)
 	}
 	return s, err
 }
 
 // mails splits what there is into messages. It is git that knows where one ends.
-func (r *Repo) mails(ctx context.Context, path string) ([][]byte, error) {
+func (r *Repo) mails(ctx context.Context, path, name string) ([][]byte, error) {
 	boxes, err := mailboxes(path)
 	if err != nil {
 		return nil, err
@@ -88,7 +91,7 @@ func (r *Repo) mails(ctx context.Context, path string) ([][]byte, error) {
 		}
 	}
 	if len(mails) == 0 {
-		return nil, userErrorf("%s: no mail in it", path)
+		return nil, userErrorf("%s: no mail in it", name)
 	}
 	return mails, nil
 }

@@ -34,7 +34,7 @@ func mailed(t *testing.T) (u *user, base, mbox string) {
 
 // ApplyMbox reads a series and applies it.
 func (w *Worktree) ApplyMbox(ctx context.Context, base, path string) ([]kernel.Commit, error) {
-	s, err := w.repo.Mail(ctx, path)
+	s, err := w.repo.Mail(ctx, path, "")
 	if err != nil {
 		return nil, err
 	}
@@ -178,7 +178,9 @@ func TestApplyForms(t *testing.T) {
 	const from = "From 1234567890123456789012345678901234567890 Mon Sep 17 00:00:00 2001\n"
 	letter := from + "From: A <a@example.org>\nDate: Thu, 1 Jan 2026 00:00:00 +0000\nSubject: [PATCH 0/2] a cover letter\n\nNo patch here.\n\n"
 	reply := from + "From: R <r@example.org>\nSubject: Re: [PATCH 1/2] mm: first\n\n> diff --git a/x b/x\nFine.\n\n"
-	lore := func(mail string) string { return "From mboxrd@z Thu Jan  1 00:00:00 1970\n" + mail[strings.Index(mail, "\n")+1:] }
+	lore := func(mail string) string {
+		return "From mboxrd@z Thu Jan  1 00:00:00 1970\n" + mail[strings.Index(mail, "\n")+1:]
+	}
 	alone := func(mail string) string { return mail[strings.Index(mail, "\n")+1:] }
 	packed := func(text string) string {
 		var b bytes.Buffer
@@ -227,7 +229,7 @@ func TestApplyWhatIsThere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := r.Mail(t.Context(), mbox)
+	s, err := r.Mail(t.Context(), mbox, "")
 	if err != nil {
 		t.Fatal(err)
 	}
