@@ -53,6 +53,8 @@ type bench struct {
 	ours  ours
 	peer  *peer
 	tests []string
+	// config is that of the base's kernel, as ours composed it.
+	config string
 }
 
 // searched is one bisection.
@@ -137,20 +139,28 @@ func (b *bench) prepare() error {
 		return err
 	}
 	say("building the base, ours")
-	var res kernel.CheckResult
-	if _, err := b.ours.json(&res, "check", "--repo", b.repo, "--rev", b.base); err != nil {
+	if err := b.buildBase(); err != nil {
 		return err
 	}
-	b.Machine, b.tests = res.Host, nil
-	for _, t := range res.Tests {
-		b.tests = append(b.tests, t.Name)
-	}
 	say("building the base, the peer's")
-	if b.peer, err = newPeer(filepath.Join(b.dir, "peer"), b.repo, b.base, res.Kernel.Config); err != nil {
+	if b.peer, err = newPeer(filepath.Join(b.dir, "peer"), b.repo, b.base, b.config); err != nil {
 		return err
 	}
 	b.peer.ccache = true
 	return b.peer.build(b.base)
+}
+
+// buildBase has ours build and test the base.
+func (b *bench) buildBase() error {
+	var res kernel.CheckResult
+	if _, err := b.ours.json(&res, "check", "--repo", b.repo, "--rev", b.base); err != nil {
+		return err
+	}
+	b.Machine, b.config, b.tests = res.Host, res.Kernel.Config, nil
+	for _, t := range res.Tests {
+		b.tests = append(b.tests, t.Name)
+	}
+	return nil
 }
 
 // keep copies the state of both after the base was built, and restore brings it
