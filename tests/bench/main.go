@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -141,6 +142,9 @@ func (b *bench) prepare() error {
 	say("building the base, ours")
 	if err := b.buildBase(); err != nil {
 		return err
+	}
+	if !slices.ContainsFunc([]string{"bisect", "dense", "flaky", "series"}, b.wants) {
+		return nil
 	}
 	say("building the base, the peer's")
 	if b.peer, err = newPeer(filepath.Join(b.dir, "peer"), b.repo, b.base, b.config); err != nil {
