@@ -16,9 +16,6 @@ import (
 	"github.com/kernel-bisect/kbisect/internal/report"
 )
 
-// maxStdin bounds the mail that is taken from standard input.
-const maxStdin = 256 << 20
-
 // getMail brings the mail of a series into a file, if it is not in one. remove is to
 // be called when it was applied.
 func (o *options) getMail(ctx context.Context, ws *workspace, r *revRange, tell func(string)) (remove func(), err error) {
@@ -28,12 +25,12 @@ func (o *options) getMail(ctx context.Context, ws *workspace, r *revRange, tell 
 	}
 	switch {
 	case r.mbox == "-":
-		text, err := io.ReadAll(io.LimitReader(os.Stdin, maxStdin+1))
+		text, err := io.ReadAll(io.LimitReader(os.Stdin, gitrepo.MaxMail+1))
 		if err != nil {
 			return nil, usagef("--mbox -: %v", err)
 		}
-		if len(text) > maxStdin {
-			return nil, usagef("--mbox -: more than %d MiB of mail", maxStdin>>20)
+		if len(text) > gitrepo.MaxMail {
+			return nil, usagef("--mbox -: more than %d MiB of mail", gitrepo.MaxMail>>20)
 		}
 		r.name = "standard input"
 		r.mbox, remove, err = spoolMbox("", text)
@@ -125,13 +122,12 @@ func tookMail(mail patchmail.Series, base kernel.Commit, there []string) string 
 	if len(mail.Others) > 0 {
 		fmt.Fprintf(&s, "; versions besides: %s", strings.Trim(fmt.Sprint(mail.Others), "[]"))
 	}
-	for i, t := range there {
-		if i == 0 {
-			s.WriteString("; there already: ")
-		} else {
-			s.WriteString(", ")
+	if len(there) > 0 {
+		subjects := make([]string, len(there))
+		for i, t := range there {
+			subjects[i] = report.Plain(t)
 		}
-		s.WriteString(report.Plain(t))
+		s.WriteString("; there already: " + strings.Join(subjects, ", "))
 	}
 	return s.String()
 }

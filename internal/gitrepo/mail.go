@@ -20,16 +20,13 @@ import (
 	"github.com/kernel-bisect/kbisect/internal/patchmail"
 )
 
-// maxMail bounds what is read of mail. A thread on lore has some megabytes.
-const maxMail = 256 << 20
+// MaxMail bounds what is read of mail, in bytes. A thread on lore has some megabytes.
+const MaxMail = 256 << 20
 
 // Mail finds a series in a file or directory: a mailbox, plain or compressed, as
 // git format-patch, b4 and lore write it, a Maildir, or a directory of patches.
-// What is no series is a *UserError; name is what it calls the mail, "" for path.
+// What is no series is a *UserError; name is what it calls the mail.
 func (r *Repo) Mail(ctx context.Context, path, name string) (patchmail.Series, error) {
-	if name == "" {
-		name = path
-	}
 	mails, err := r.mails(ctx, path, name)
 	if err != nil {
 		return patchmail.Series{}, err
@@ -137,18 +134,18 @@ func readMail(path string) ([]byte, error) {
 		return nil, userErrorf("%v", err)
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxMail+1))
+	text, err := io.ReadAll(io.LimitReader(f, MaxMail+1))
 	if err == nil && bytes.HasPrefix(text, []byte{0x1f, 0x8b}) {
 		var z *gzip.Reader
 		if z, err = gzip.NewReader(bytes.NewReader(text)); err == nil {
-			text, err = io.ReadAll(io.LimitReader(z, maxMail+1))
+			text, err = io.ReadAll(io.LimitReader(z, MaxMail+1))
 		}
 	}
 	switch {
 	case err != nil:
 		return nil, userErrorf("%s: %v", path, err)
-	case len(text) > maxMail:
-		return nil, userErrorf("%s: more than %d MiB of mail", path, maxMail>>20)
+	case len(text) > MaxMail:
+		return nil, userErrorf("%s: more than %d MiB of mail", path, MaxMail>>20)
 	}
 	return text, nil
 }
@@ -187,16 +184,14 @@ func (w *Worktree) Apply(ctx context.Context, base, name string, s patchmail.Ser
 		if lerr != nil || len(left) == len(s.Patches) {
 			return nil, nil, err
 		}
-		if there = gone; len(left) > 0 {
-			var more []string
+		var more []string
+		if err = nil; len(left) > 0 {
 			more, err = w.am(ctx, base, name, left)
-			if errors.As(err, &ae) {
-				ae.Patch = left[ae.Patch-1].Number
-			}
-			there = append(there, more...)
-		} else {
-			err = nil
 		}
+		if errors.As(err, &ae) {
+			ae.Patch = left[ae.Patch-1].Number
+		}
+		there = append(gone, more...)
 	}
 	if err != nil {
 		return nil, nil, err

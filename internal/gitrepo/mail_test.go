@@ -34,7 +34,7 @@ func mailed(t *testing.T) (u *user, base, mbox string) {
 
 // ApplyMbox reads a series and applies it.
 func (w *Worktree) ApplyMbox(ctx context.Context, base, path string) ([]kernel.Commit, error) {
-	s, err := w.repo.Mail(ctx, path, "")
+	s, err := w.repo.Mail(ctx, path, path)
 	if err != nil {
 		return nil, err
 	}
@@ -229,7 +229,7 @@ func TestApplyWhatIsThere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := r.Mail(t.Context(), mbox, "")
+	s, err := r.Mail(t.Context(), mbox, mbox)
 	if err != nil {
 		t.Fatal(err)
 	}

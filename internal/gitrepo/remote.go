@@ -114,7 +114,9 @@ func (r *Repo) PatchID(ctx context.Context, c kernel.Commit) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	out, err := r.gitInput(ctx, r.mirror, nil, strings.NewReader(string(diff)), "patch-id", "--stable")
-	id, _, _ := strings.Cut(out, " ")
-	return id, err
+	ids, err := r.patchIDs(ctx, diff)
+	if err != nil || len(ids) == 0 {
+		return "", err
+	}
+	return ids[0], nil
 }

@@ -3,16 +3,16 @@
 package lore
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"os"
-	"path"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -77,24 +77,19 @@ func (a Archive) thread(word string) (string, error) {
 	}
 	// https://HOST/LIST/ID/ and what may follow: T/, t.mbox.gz, raw, #anchor
 	parts := strings.Split(strings.Trim(u.EscapedPath(), "/"), "/")
-	if len(parts) < 2 || !strings.Contains(unescaped(parts[1]), "@") {
+	id := ""
+	if len(parts) > 1 {
+		id, _ = url.PathUnescape(parts[1]) // what EscapedPath gives is sound
+	}
+	if !strings.Contains(id, "@") {
 		return "", fail("%s is no address of a message: https://lore.kernel.org/LIST/MESSAGE-ID/", word)
 	}
 	// The redirector of links in commits, which does not know of mailboxes.
 	if parts[0] == "r" {
 		parts[0] = "all"
 	}
-	u.RawQuery, u.Fragment = "", ""
-	p := path.Join("/", unescaped(parts[0]), unescaped(parts[1]), "t.mbox.gz")
-	u.Path, u.RawPath = p, "/"+parts[0]+"/"+parts[1]+"/t.mbox.gz"
-	return u.String(), nil
-}
-
-func unescaped(s string) string {
-	if t, err := url.PathUnescape(s); err == nil {
-		return t
-	}
-	return s
+	site := url.URL{Scheme: u.Scheme, User: u.User, Host: u.Host}
+	return site.String() + "/" + parts[0] + "/" + parts[1] + "/t.mbox.gz", nil
 }
 
 // Fetch returns a file with the mailbox of a thread. Where the archive cannot be
@@ -106,7 +101,7 @@ func (a Archive) Fetch(ctx context.Context, word string) (file, remark string, e
 		return "", "", err
 	}
 	sum := sha256.Sum256([]byte(address))
-	file = filepath.Join(a.Dir, hex.EncodeToString(sum[:12])+".mbox.gz")
+	file = filepath.Join(a.Dir, fmt.Sprintf("%x.mbox.gz", sum[:12]))
 	st, statErr := os.Stat(file)
 	if statErr == nil && time.Since(st.ModTime()) < freshFor {
 		return file, "", nil
@@ -160,6 +155,14 @@ func (a Archive) get(ctx context.Context, address, file string) error {
 	case resp.StatusCode != http.StatusOK:
 		return fail("%s: the archive answers %s", address, resp.Status)
 	}
+	body := bufio.NewReader(resp.Body)
+	head, err := body.Peek(len("From "))
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if !bytes.HasPrefix(head, []byte("\x1f\x8b")) && string(head) != "From " {
+		return fail("%s: the archive answers with something else than a mailbox", address)
+	}
 	if err := os.MkdirAll(a.Dir, 0o700); err != nil {
 		return err
 	}
@@ -168,7 +171,7 @@ func (a Archive) get(ctx context.Context, address, file string) error {
 		return err
 	}
 	defer func() { _ = os.Remove(f.Name()) }()
-	n, err := io.Copy(f, io.LimitReader(resp.Body, maxThread+1))
+	n, err := io.Copy(f, io.LimitReader(body, maxThread+1))
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}
@@ -177,11 +180,6 @@ func (a Archive) get(ctx context.Context, address, file string) error {
 		return err
 	case n > maxThread:
 		return fail("%s: more than %d MiB", address, maxThread>>20)
-	}
-	if head, err := begin(f.Name()); err != nil {
-		return err
-	} else if !strings.HasPrefix(head, "\x1f\x8b") && !strings.HasPrefix(head, "From ") {
-		return fail("%s: the archive answers with something else than a mailbox", address)
 	}
 	a.forget()
 	return os.Rename(f.Name(), file)
@@ -195,19 +193,4 @@ func (a Archive) forget() {
 			_ = os.Remove(f)
 		}
 	}
-}
-
-// begin is how a file begins.
-func begin(file string) (string, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	head := make([]byte, 5)
-	n, err := io.ReadFull(f, head)
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		err = nil
-	}
-	return string(head[:n]), err
 }

@@ -38,7 +38,6 @@ type Series struct {
 type Patch struct {
 	Number  int    // of the series, from 1
 	Subject string // without the prefix in brackets
-	ID      string // of the message, without angle brackets; may be ""
 	Date    time.Time
 	Raw     []byte // the message as it came
 }
@@ -130,7 +129,7 @@ func newest(letters []letter) (Series, error) {
 		}
 	}
 	for i, p := range inOrder {
-		s.Patches = append(s.Patches, Patch{Number: i + 1, Subject: p.subject, ID: p.id, Date: p.date, Raw: p.raw})
+		s.Patches = append(s.Patches, Patch{Number: i + 1, Subject: p.subject, Date: p.date, Raw: p.raw})
 	}
 	if s.Title = cover.subject; s.Title == "" && len(inOrder) == 1 {
 		s.Title = inOrder[0].subject

@@ -17,7 +17,7 @@ const diff = "---\n mm/memory.c | 1 +\n\ndiff --git a/mm/memory.c b/mm/memory.c\
 func mailOf(id, subject, body string, more ...string) []byte {
 	h := "From: A U Thor <author@example.org>\nDate: Mon, 2 Jan 2023 15:04:05 +0000\n"
 	if id != "" {
-		h += "Message-ID: <" + id + ">\n"
+		h += "Message-ID: <" + id + "@example.org>\n"
 	}
 	for _, m := range more {
 		h += m + "\n"
@@ -67,6 +67,7 @@ func TestFind(t *testing.T) {
 		{"in order", [][]byte{cover, one, two}, `v1 "mm: two fixes" on 0123456789abcdef0123456789abcdef01234567, 1 mm: one, 2 mm: two`},
 		{"out of order, with a reply", [][]byte{two, reply, one}, `v1 "", 1 mm: one, 2 mm: two`},
 		{"twice, from two lists", [][]byte{one, two, one, two}, `v1 "", 1 mm: one, 2 mm: two`},
+		{"one without a number twice", [][]byte{patch("1", "[PATCH] mm: one"), patch("1", "[PATCH] mm: one")}, `v1 "mm: one", 1 mm: one`},
 		{"sent once more", [][]byte{one, two, patch("3", "[RESEND PATCH 1/2] mm: one", "Date: Tue, 3 Jan 2023 15:04:05 +0000")}, `v1 "", 1 mm: one, 2 mm: two`},
 		{"a reply with a patch in it", [][]byte{one, two, patch("3", "Re: [PATCH 1/2] mm: one")}, `v1 "", 1 mm: one, 2 mm: two`},
 		{"the newest of three versions", [][]byte{one, two, patch("3", "[PATCH v3 1/1] mm: both"), patch("4", "[PATCH v2 1/2] mm: one"), mailOf("5", "[PATCH v3 0/1] mm: one fix", "hi\n")},

@@ -196,6 +196,7 @@ func TestDecideAfterFailure(t *testing.T) {
 		{"c", 2, kernel.Inconclusive, false},
 		{"cf", 2, kernel.Bad, true},
 		{"fp", 2, kernel.Inconclusive, false},
+		{"ffp", 2, kernel.Inconclusive, false},
 		{"p", 2, kernel.Good, false},
 		{"pp", 2, kernel.Good, true},
 		{"s", 2, kernel.Skipped, true},
