@@ -86,20 +86,20 @@ const patience = 10 * time.Second
 // choose finds the kind of worker that a job has its runs from: of those with
 // this program's guest image the accelerator and QEMU with most slots. It waits
 // until there is one.
-func (f *fleet) choose(ctx context.Context, waiting func()) (needs []string, like queue.Announce, err error) {
+func (f *fleet) choose(ctx context.Context, waiting func()) (needs []string, like queue.Announce, slots int, err error) {
 	digest, err := guestDigest()
 	if err != nil {
-		return nil, like, err
+		return nil, like, 0, err
 	}
 	for start, told := time.Now(), false; ; {
-		if needs, like = biggest(f.queue.Workers(), []string{archLabel + "x86_64", guestLabel + digest}); needs != nil {
-			return needs, like, nil
+		if needs, like, slots = biggest(f.queue.Workers(), []string{archLabel + "x86_64", guestLabel + digest}); needs != nil {
+			return needs, like, slots, nil
 		}
 		f.mu.Lock()
 		wrong := f.wrong
 		f.mu.Unlock()
 		if f.alone && wrong != nil {
-			return nil, like, wrong
+			return nil, like, 0, wrong
 		}
 		if !told && time.Since(start) > patience {
 			f.log.Warn("no worker is connected that this job could have: it waits", zap.String("guest image", digest))
@@ -109,16 +109,15 @@ func (f *fleet) choose(ctx context.Context, waiting func()) (needs []string, lik
 		select {
 		case <-time.After(time.Second):
 		case <-ctx.Done():
-			return nil, like, context.Cause(ctx)
+			return nil, like, 0, context.Cause(ctx)
 		}
 	}
 }
 
 // biggest groups the workers that have some labels by what else influences runs,
-// and returns the needs of the group with most slots and one of it.
-func biggest(workers []queue.WorkerStatus, labels []string) (needs []string, like queue.Announce) {
+// and returns the needs of the group with most slots, one of it, and how many they are.
+func biggest(workers []queue.WorkerStatus, labels []string) (needs []string, like queue.Announce, most int) {
 	slots := map[string]int{}
-	most := 0
 	for _, w := range workers {
 		a := w.Announce
 		accel, qemu := label(a, accelLabel), label(a, qemuLabel)
@@ -132,7 +131,7 @@ func biggest(workers []queue.WorkerStatus, labels []string) (needs []string, lik
 			most, needs, like = slots[key], group, a
 		}
 	}
-	return needs, like
+	return needs, like, most
 }
 
 func hasAll(have, want []string) bool {
@@ -156,7 +155,7 @@ func label(a queue.Announce, kind string) string {
 
 // equip has a bench's builds and runs made by workers.
 func (f *fleet) equip(ctx context.Context, b *bench, o *options) error {
-	needs, like, err := f.choose(ctx, func() {
+	needs, like, slots, err := f.choose(ctx, func() {
 		b.bar.notify(job.Event{Phase: "wait", Text: "no worker is connected"})
 	})
 	if err != nil {
@@ -180,6 +179,8 @@ func (f *fleet) equip(ctx context.Context, b *bench, o *options) error {
 		b.lab.Revert = b.revert
 	}
 	lab.Equip(b.lab, b.repo != nil)
+	// With a single slot the builds would only keep the runs waiting.
+	b.lab.BuildAhead = slots > 1
 	if o.simulate != nil {
 		o.simulate.record(b.lab)
 		return nil

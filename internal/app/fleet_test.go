@@ -27,16 +27,16 @@ func TestBiggest(t *testing.T) {
 		worker("e", 9, true, "guest:2", "accel:tcg", "qemu:7"),
 		worker("f", 9, true, guest),
 	}
-	needs, like := biggest(workers, []string{guest})
-	if !slices.Equal(needs, []string{guest, "accel:tcg", "qemu:7"}) || like.Slots != 2 {
-		t.Errorf("%q %+v", needs, like)
+	needs, like, n := biggest(workers, []string{guest})
+	if !slices.Equal(needs, []string{guest, "accel:tcg", "qemu:7"}) || like.Slots != 2 || n != 2 {
+		t.Errorf("%q %+v, %d slots", needs, like, n)
 	}
 	workers[2].Announce.Slots = 2
-	needs, like = biggest(workers, []string{guest})
-	if !slices.Equal(needs, []string{guest, "accel:kvm", "qemu:8"}) || label(like, cpusLabel) != "9" {
-		t.Errorf("%q %+v", needs, like)
+	needs, like, n = biggest(workers, []string{guest})
+	if !slices.Equal(needs, []string{guest, "accel:kvm", "qemu:8"}) || label(like, cpusLabel) != "9" || n != 3 {
+		t.Errorf("%q %+v, %d slots", needs, like, n)
 	}
-	if needs, _ := biggest(workers, []string{"guest:3"}); needs != nil {
+	if needs, _, _ := biggest(workers, []string{"guest:3"}); needs != nil {
 		t.Errorf("%q", needs)
 	}
 }

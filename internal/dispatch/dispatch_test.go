@@ -414,3 +414,24 @@ func FuzzOrder(f *testing.F) {
 		_, _ = decodeResult(text)
 	})
 }
+
+// A job that runs one kernel and builds the next has two orders under way, and
+// the end of one does not silence the other.
+func TestWordsOfTwoOrders(t *testing.T) {
+	var heard []string
+	hear := func(who string) func([]byte) {
+		return func(b []byte) { heard = append(heard, who+" "+string(b)) }
+	}
+	var l lab
+	l.say(Word{Text: "nobody listens"})
+	first := l.listen(hear("first"))
+	second := l.listen(hear("second"))
+	l.say(Word{Text: "a"})
+	second()
+	l.say(Word{Text: "b"})
+	first()
+	l.say(Word{Text: "c"})
+	if d := cmp.Diff([]string{`second {"text":"a"}`, `first {"text":"b"}`}, heard); d != "" {
+		t.Error(d)
+	}
+}

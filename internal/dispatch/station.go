@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -56,8 +57,8 @@ type lab struct {
 	of   [sha256.Size]byte
 	used int // orders under way
 
-	mu       sync.Mutex
-	progress func(Word) // of the order that is under way: a job has one at a time
+	mu      sync.Mutex
+	reports []*func([]byte) // of the orders that are under way; a job may run one kernel and build the next
 }
 
 type kernelUp struct {
@@ -150,8 +151,7 @@ func (s *Station) Handle(ctx context.Context, t queue.Task) ([]byte, error) {
 }
 
 func (s *Station) carryOut(ctx context.Context, l *lab, o Order, report func([]byte)) (Result, error) {
-	l.listen(report)
-	defer l.listen(nil)
+	defer l.listen(report)()
 	switch o.Kind {
 	case kindBuild, kindClean:
 		build := l.Build
@@ -197,23 +197,25 @@ func (s *Station) carryOut(ctx context.Context, l *lab, o Order, report func([]b
 // errPanic stands for a run that did not return: its kernel comes down too.
 var errPanic = errors.New("a run panics")
 
-func (l *lab) listen(report func([]byte)) {
+// listen passes what builds and guests say to an order's report until stop. All of a
+// job's orders tell the same job, so any that is under way will do.
+func (l *lab) listen(report func([]byte)) (stop func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.progress = nil
-	if report != nil {
-		l.progress = func(w Word) {
-			text, _ := json.Marshal(w) // strings only
-			report(text)
-		}
+	l.reports = append(l.reports, &report)
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.reports = slices.DeleteFunc(l.reports, func(r *func([]byte)) bool { return r == &report })
 	}
 }
 
 func (l *lab) say(w Word) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.progress != nil {
-		l.progress(w)
+	if n := len(l.reports); n > 0 {
+		text, _ := json.Marshal(w) // strings only
+		(*l.reports[n-1])(text)
 	}
 }
 
