@@ -73,7 +73,6 @@ type bench struct {
 	bar     *progress
 	log     *zap.Logger
 	repo    *gitrepo.Repo // nil for a ready kernel
-	slot    *gitrepo.Worktree
 	started time.Time
 	attempt int // of a service's job, from 1
 }
@@ -217,16 +216,16 @@ func (b *bench) builder(ctx context.Context, o *options) (*kbuild.Builder, error
 		return nil, err
 	}
 	dir := filepath.Join(b.ws.cache, "slots", b.repo.ID())
-	b.slot = b.repo.Worktree(filepath.Join(dir, "src"))
-	b.slot.Kept = !b.req.NoSandbox
-	objects := filepath.Join(dir, "obj-"+b.profile.Name)
+	src, objects := b.ws.worktree(b.repo, filepath.Join(dir, "src")), filepath.Join(dir, "obj-"+b.profile.Name)
 	if b.req.NoSandbox {
+		// What runs there may write to the sources.
+		src = b.repo.Worktree(src.Dir())
 		// Its compiler commands have other paths: it would invalidate every
 		// object of the sandboxed tree.
 		objects += "-unsandboxed"
 	}
 	return &kbuild.Builder{
-		Owner: b.ws.data, Source: b.slot, Objects: objects, Cache: cache,
+		Owner: b.ws.data, Source: src, Objects: objects, Cache: cache,
 		Fragments: frags, Jobs: o.jobs, Direct: b.profile.Machine.Type == "microvm", Timeout: buildTimeout, Sandbox: !b.req.NoSandbox, Log: b.log,
 	}, nil
 }

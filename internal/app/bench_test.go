@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kernel-bisect/kbisect/internal/gitrepo"
 	"github.com/kernel-bisect/kbisect/internal/job"
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 	"github.com/kernel-bisect/kbisect/internal/report"
@@ -38,5 +39,17 @@ func TestReportNamesAllowedComplaints(t *testing.T) {
   ],`
 	if !strings.Contains(out.String(), want) {
 		t.Errorf("the report does not say what it passes over:\n%s", &out)
+	}
+}
+
+// Sandboxed builds go on from where the last one of any job left the files.
+func TestJobsShareACheckout(t *testing.T) {
+	w, repo := &workspace{}, &gitrepo.Repo{}
+	one := w.worktree(repo, "/a/src")
+	if again := w.worktree(repo, "/a/src"); again != one || !one.Kept {
+		t.Errorf("another one, or its files are not kept: %v", one.Kept)
+	}
+	if w.worktree(repo, "/b/src") == one {
+		t.Error("one checkout for two directories")
 	}
 }

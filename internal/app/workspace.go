@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
+	"github.com/kernel-bisect/kbisect/internal/gitrepo"
 	"github.com/kernel-bisect/kbisect/internal/leash"
 	"github.com/kernel-bisect/kbisect/internal/store"
 )
@@ -25,6 +26,26 @@ type workspace struct {
 	locks       []*os.File
 	told        sync.Once     // what accelerators are of no use
 	slot        chan struct{} // full while a worktree is in use: jobs beside each other share it
+
+	mu        sync.Mutex
+	checkouts map[string]*gitrepo.Worktree // those that sandboxed builds use
+}
+
+// worktree is the checkout at dir for sandboxed builds. It is the same for all jobs,
+// and all tasks of a worker: it knows how it left the files, and need not look at them.
+func (w *workspace) worktree(repo *gitrepo.Repo, dir string) *gitrepo.Worktree {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	tree := w.checkouts[dir]
+	if tree == nil {
+		tree = repo.Worktree(dir)
+		tree.Kept = true
+		if w.checkouts == nil {
+			w.checkouts = map[string]*gitrepo.Worktree{}
+		}
+		w.checkouts[dir] = tree
+	}
+	return tree
 }
 
 // takeSlot waits for the worktree and the object tree: one build uses all

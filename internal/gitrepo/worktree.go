@@ -64,6 +64,9 @@ func (w *Worktree) step(ctx context.Context, sha string) bool {
 	if !w.Kept || from.gitDir == "" {
 		return false
 	}
+	if _, err := os.Stat(filepath.Join(w.dir, ".git")); err != nil { // its index outlives a worktree that was deleted
+		return false
+	}
 	if st, err := os.Stat(filepath.Join(from.gitDir, "index")); err != nil || !os.SameFile(st, from.index) || !st.ModTime().Equal(from.index.ModTime()) {
 		return false
 	}

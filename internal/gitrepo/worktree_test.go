@@ -140,6 +140,13 @@ func TestKeptWorktree(t *testing.T) {
 			t.Errorf("without %s: %v", filepath.Base(gone), got)
 		}
 	}
+	checkout(t, w, a)
+	remove(t, dir)
+	mkdir(t, dir)
+	checkout(t, w, b)
+	if got := files(t, dir); got["f"] != "b\n" || got["g"] != "a\n" {
+		t.Errorf("emptied: %v", got)
+	}
 }
 
 // A checkout ends with exactly the commit's files, whatever a kill, a build or
