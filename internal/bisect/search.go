@@ -121,6 +121,7 @@ type Search struct {
 	probe   Probe
 	more    bool // probe is valid
 	result  Result
+	thought *thought // nil after an Undo
 }
 
 // New prepares a search of the commits of a history. The newer end is its last
@@ -157,7 +158,7 @@ func (s *Search) reset() {
 	s.zones = zones{skipped: map[int]bool{}}
 	s.warm = warmth{predict: s.opt.PriceFrom, at: Nowhere, paid: map[int]float64{}}
 	s.iterations, s.runs, s.builds, s.saved = 1, 0, 0, 0
-	s.log, s.decided, s.stopped = nil, false, ""
+	s.log, s.decided, s.stopped, s.thought = nil, false, "", nil
 }
 
 // Stop ends the search with what is known, for a reason of its user's: a time

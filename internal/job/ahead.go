@@ -57,6 +57,14 @@ func (a *ahead) soon(ctx context.Context, next []kernel.Commit) {
 	}()
 }
 
+// only is soon for one commit in the place of whatever is under way.
+func (a *ahead) only(ctx context.Context, c kernel.Commit) {
+	if a.under != nil && a.under.next[0].SHA != c.SHA {
+		a.close()
+	}
+	a.soon(ctx, []kernel.Commit{c})
+}
+
 // get returns the kernel of a commit. Builds of others that are under way are
 // given up.
 func (a *ahead) get(ctx context.Context, c kernel.Commit) (kernel.Build, error) {

@@ -3,12 +3,14 @@ package job
 import (
 	"context"
 	"errors"
+	"math"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/kernel-bisect/kbisect/internal/kernel"
+	"github.com/kernel-bisect/kbisect/internal/runner"
 )
 
 // slowBuild takes a minute, and notes what came of it.
@@ -116,6 +118,58 @@ func TestSeriesBuildsAhead(t *testing.T) {
 			t.Errorf("%g min; one after another it is 8", took)
 		}
 	})
+}
+
+// A bisection builds what it is likely to want, and gives up what it does not want.
+func TestBisectBuildsAhead(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		ahead   bool
+		minutes float64
+	}{
+		// Six kernels of 1 min to build, 1 to boot and a second for each of 15 runs.
+		{"one after another", false, 12 + 15./60},
+		// The good end and the middle while the bad and the good end boot; of the other
+		// four, in three cases, while the second of two runs goes on.
+		{"ahead", true, 10 + 12./60},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, 16)
+				w.badFrom(6, "a", "f")
+				l := w.lab("j")
+				var log []string
+				build, boot := slowBuild(&log), l.Boot
+				l.Build = func(ctx context.Context, c kernel.Commit) (kernel.Build, error) {
+					if _, err := build(ctx, c); err != nil {
+						return kernel.Build{}, err
+					}
+					return w.buildOne(ctx, c)
+				}
+				l.Boot = func(ctx context.Context, k kernel.Kernel) (Bench, kernel.Boot, error) {
+					time.Sleep(time.Minute)
+					b, k2, err := boot(ctx, k)
+					return slowBench{b}, k2, err
+				}
+				l.BuildAhead = tt.ahead
+				start := time.Now()
+				if res, err := search(t, w, l); err != nil || answer(res) != "found 6" {
+					t.Errorf("%s, %v", answer(res), err)
+				}
+				if took := time.Since(start).Minutes(); math.Abs(took-tt.minutes) > 1e-9 {
+					t.Errorf("%g min, want %g; built %s", took, tt.minutes, strings.Join(log, ", "))
+				}
+			})
+		})
+	}
+}
+
+// slowBench takes a second for each run.
+type slowBench struct{ Bench }
+
+func (b slowBench) Run(ctx context.Context, p runner.Program) (kernel.Run, error) {
+	time.Sleep(time.Second)
+	return b.Bench.Run(ctx, p)
 }
 
 func TestSeriesIsCancelledWhileItBuildsAhead(t *testing.T) {

@@ -42,7 +42,9 @@ const maxOther = 5
 func (l *Lab) Bisect(ctx context.Context, r Range, search *bisect.Search, p runner.Program, res *kernel.BisectResult, update func()) error {
 	b := &bisection{lab: l, Range: r, search: search, program: p, res: res, update: update, details: map[int]kernel.Commit{},
 		builds: map[int]kernel.Build{}, subjects: map[string]*tested{}, places: map[string]int{}}
+	b.ahead.build = l.Build
 	defer b.up.closeAll()
+	defer b.ahead.close()
 	for {
 		if !r.Until.IsZero() && !time.Now().Before(r.Until) {
 			search.Stop("the time allowed is over")
@@ -70,6 +72,7 @@ type bisection struct {
 	builds   map[int]kernel.Build
 	subjects map[string]*tested // by the cell of their kernel
 	up       kernelsUp
+	ahead    ahead
 	chased   kernel.Signature // the failure that is looked for, from the bad end
 	first    []calibration    // the runs of the first step: which failure is the usual one
 	other    int              // runs in a row that failed in another way
@@ -124,6 +127,9 @@ func (b *bisection) probe(ctx context.Context, p bisect.Probe) error {
 		if !s.twins[p.Commit] {
 			return b.twin(ctx, step, c, p, s)
 		}
+	}
+	if err := b.lookAhead(ctx, p.Commit); err != nil {
+		return err
 	}
 	b.up.use(s.subject)
 	boot, err := s.boot(ctx)
@@ -215,7 +221,7 @@ func (b *bisection) build(ctx context.Context, p bisect.Probe, c kernel.Commit) 
 	if build, ok := b.builds[p.Commit]; ok {
 		return build, nil
 	}
-	build, err := b.lab.Build(ctx, c)
+	build, err := b.ahead.get(ctx, c)
 	if err != nil {
 		return build, err
 	}
@@ -228,6 +234,26 @@ func (b *bisection) build(ctx context.Context, p bisect.Probe, c kernel.Commit) 
 		b.res.Builds++
 	}
 	return build, nil
+}
+
+// lookAhead has the commit built that will be wanted when the runs of the one under
+// test go on as they are likely to.
+func (b *bisection) lookAhead(ctx context.Context, under int) error {
+	if !b.lab.BuildAhead {
+		return nil
+	}
+	next, ok := b.search.Foresee(under)
+	if !ok {
+		return nil
+	}
+	if _, built := b.builds[next]; built {
+		return nil
+	}
+	c, err := b.commit(ctx, next)
+	if err == nil {
+		b.ahead.only(ctx, c)
+	}
+	return err
 }
 
 // how says where a kernel came from.

@@ -73,6 +73,13 @@ func TestBisect(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			x := newWorld(t, n)
+			c.world(x)
+			l := x.lab("job")
+			l.BuildAhead = true
+			if ahead, err := search(t, x, l); err != nil || answer(ahead) != answer(res) || ahead.Runs != res.Runs || ahead.Builds != res.Builds || x.builds < w.builds {
+				t.Errorf("with builds ahead %s, %d runs, %d builds of %d, %v", answer(ahead), ahead.Runs, ahead.Builds, x.builds, err)
+			}
 			if got := answer(res); got != c.want || res.Reason == "" {
 				t.Errorf("%s (%s), want %s", got, res.Reason, c.want)
 			}
@@ -105,10 +112,13 @@ func stepOf(t *testing.T, res kernel.BisectResult, sha string) kernel.BisectStep
 }
 
 func TestBisectFindsEveryCulprit(t *testing.T) {
-	for culprit := 1; culprit < 16; culprit++ {
+	for i := range 2 * 15 {
+		culprit := i/2 + 1
 		w := newWorld(t, 16)
 		w.badFrom(culprit, "a", "f")
-		res, err := search(t, w, w.lab("job"))
+		l := w.lab("job")
+		l.BuildAhead = i%2 == 1 // of runs that are all alike none is built for nothing
+		res, err := search(t, w, l)
 		if err != nil || answer(res) != fmt.Sprintf("found %d", culprit) || res.Signature.Title != "missed COW" || len(res.Skipped) > 0 {
 			t.Errorf("culprit %d: %s, %v, signature %q", culprit, answer(res), err, res.Signature)
 		}

@@ -43,7 +43,8 @@ type Record interface {
 type Lab struct {
 	Job   string // id
 	Build func(ctx context.Context, c kernel.Commit) (kernel.Build, error)
-	// BuildAhead lets a series build the next commit while it runs one.
+	// BuildAhead lets a series build the next commits while it runs one, and a
+	// bisection the one that it is likely to want.
 	BuildAhead bool
 	// BuildClean is Build from nothing, kept apart from what Build makes.
 	BuildClean func(ctx context.Context, c kernel.Commit) (kernel.Build, error)
