@@ -91,7 +91,7 @@ func BenchmarkBareInit(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		vm, err := qemu.Start(context.Background(), qemu.Options{Owner: home, Binary: qemuPath(b), Accel: accel, Machine: profile.Machine, Kernel: image, Initrd: archive.Name(), RAM: ram})
+		vm, err := qemu.Start(context.Background(), qemu.Options{Owner: home, Binary: qemuPath(b), Cell: qemu.NewCell(), Accel: accel, Machine: profile.Machine, Kernel: image, Initrd: archive.Name(), RAM: ram})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -117,7 +117,7 @@ func BenchmarkAgentReady(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		vm, err := qemu.Start(context.Background(), qemu.Options{Owner: home, Binary: qemuPath(b), Accel: accel, Machine: profile.Machine, Kernel: image, Initrd: path, Append: "kbisect.swap_mib=128", RAM: ram})
+		vm, err := qemu.Start(context.Background(), qemu.Options{Owner: home, Binary: qemuPath(b), Cell: qemu.NewCell(), Accel: accel, Machine: profile.Machine, Kernel: image, Initrd: path, Append: "kbisect.swap_mib=128", RAM: ram})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -200,7 +200,7 @@ func bootSound(b *testing.B, noFork bool) *runner.Booted {
 	if err != nil {
 		b.Fatal(err)
 	}
-	lab := &runner.Lab{Owner: home, QEMU: qemuPath(b), Accel: accel, Image: writeFile(b, "image.cpio", initrd), Limits: guest.DefaultLimits, Log: zap.NewNop(), NoFork: noFork,
+	lab := &runner.Lab{Owner: home, QEMU: qemuPath(b), Cell: qemu.NewCell(), Accel: accel, Image: writeFile(b, "image.cpio", initrd), Limits: guest.DefaultLimits, Log: zap.NewNop(), NoFork: noFork,
 		Waiting: []string{vmimage.ReproducerPath, vmimage.ReproducerWaits}}
 	booted, boot, err := lab.Boot(context.Background(), kernel.Kernel{Image: image}, kconfigs.Profiles()[0].Machine)
 	if err != nil || booted == nil {

@@ -126,11 +126,15 @@ func (b *bench) addGuests(ctx context.Context, o *options) error {
 	if err != nil {
 		return errNoQEMU
 	}
-	accel, err := qemu.ChooseAccel(ctx, b.ws.data, qemuPath, filepath.Join(b.ws.cache, "accel.json"), false)
+	cell := qemu.NewCell()
+	accel, err := qemu.ChooseAccel(ctx, cell, b.ws.data, qemuPath, filepath.Join(b.ws.cache, "accel.json"), false)
 	if err != nil {
 		return err
 	}
 	b.ws.told.Do(func() {
+		for _, lack := range cell.Lacks {
+			b.log.Info("QEMU is locked up less well than it could be", zap.String("lack", lack))
+		}
 		for _, t := range accel.Trials {
 			if t.Error != "" {
 				b.log.Info("accelerator of no use here", zap.String("accelerator", t.Accel), zap.String("seen", t.Error))
@@ -138,7 +142,7 @@ func (b *bench) addGuests(ctx context.Context, o *options) error {
 		}
 	})
 	b.host = kernel.Host{CPUs: runtime.NumCPU(), QEMU: accel.QEMU, Accelerator: accel.Accel, Compiler: kbuild.Compiler(ctx), Guest: digest}
-	lab := &runner.Lab{Owner: b.ws.data, QEMU: qemuPath, Accel: accel.Accel, Image: image, Limits: guest.DefaultLimits, Log: b.log, Allowed: req.Allowed, NoFork: req.BootPerRun, Tail: o.tail}
+	lab := &runner.Lab{Owner: b.ws.data, QEMU: qemuPath, Cell: cell, Accel: accel.Accel, Image: image, Limits: guest.DefaultLimits, Log: b.log, Allowed: req.Allowed, NoFork: req.BootPerRun, Tail: o.tail}
 	if len(req.Programs) == 0 { // else they have the guest to themselves
 		lab.Waiting = []string{vmimage.ReproducerPath, vmimage.ReproducerWaits}
 	}

@@ -152,8 +152,9 @@ func accelerators(ctx context.Context, data, cache string) []finding {
 	if err != nil {
 		return []finding{{What: "accelerator", Seen: "no " + qemuBinary, Needed: true, Remedy: "deploy/install-deps"}}
 	}
-	c, err := qemu.ChooseAccel(ctx, data, path, filepath.Join(cache, "accel.json"), true)
-	found := []finding{{What: "QEMU", OK: c.QEMU != "", Seen: c.QEMU, Needed: true}}
+	cell := qemu.NewCell()
+	c, err := qemu.ChooseAccel(ctx, cell, data, path, filepath.Join(cache, "accel.json"), true)
+	found := []finding{{What: "QEMU", OK: c.QEMU != "", Seen: c.QEMU, Needed: true}, guestSandbox(cell)}
 	for _, t := range c.Trials {
 		f := finding{What: "accelerator " + t.Accel, OK: t.Error == "", Seen: fmt.Sprintf("probe guest done in %.2f s", t.Seconds)}
 		switch {
@@ -168,6 +169,17 @@ func accelerators(ctx context.Context, data, cache string) []finding {
 		found = append(found, finding{What: "accelerator", Seen: err.Error(), Needed: true})
 	}
 	return found
+}
+
+// guestSandbox says what keeps a guest that breaks out of QEMU. Without, guests run
+// all the same: QEMU's own filter is there in any case.
+func guestSandbox(c *qemu.Cell) finding {
+	f := finding{What: "guest sandbox", OK: len(c.Lacks) == 0, Seen: c.String()}
+	if !f.OK {
+		f.Seen += "; " + strings.Join(c.Lacks, "; ")
+		f.Remedy = "test kernels that you do not trust on a machine, or in a container, of their own"
+	}
+	return f
 }
 
 // freeWanted is what a source checkout (1.5 GB), an object tree (0.5 GB) and a

@@ -228,7 +228,7 @@ func (w *workshop) announce(ctx context.Context, slots int) (queue.Announce, err
 	if err != nil {
 		return a, errNoQEMU
 	}
-	accel, err := qemu.ChooseAccel(ctx, w.ws.data, path, filepath.Join(w.ws.cache, "accel.json"), false)
+	accel, err := qemu.ChooseAccel(ctx, qemu.NewCell(), w.ws.data, path, filepath.Join(w.ws.cache, "accel.json"), false)
 	if err != nil {
 		return a, err
 	}

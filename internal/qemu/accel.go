@@ -28,6 +28,7 @@ type Choice struct {
 	QEMU   string  `json:"qemu"` // version line
 	Boot   string  `json:"boot"` // the host's boot id: a reboot may change what works
 	KVM    bool    `json:"kvm"`  // /dev/kvm could be opened: a new group membership changes what works
+	Cell   string  `json:"cell"` // so may what QEMU is locked into
 	Accel  string  `json:"accel"`
 	Trials []Trial `json:"trials"`
 }
@@ -47,24 +48,24 @@ func Version(ctx context.Context, qemu string) (string, error) {
 // That /dev/kvm exists and opens proves nothing: on a machine without usable
 // virtualisation a guest under it aborts, or runs twenty times slower than
 // under TCG, or never boots. So a small guest is timed under each.
-func ChooseAccel(ctx context.Context, owner, qemu, cacheFile string, fresh bool) (Choice, error) {
+func ChooseAccel(ctx context.Context, cell *Cell, owner, qemu, cacheFile string, fresh bool) (Choice, error) {
 	version, err := Version(ctx, qemu)
 	if err != nil {
 		return Choice{}, err
 	}
 	boot, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	c := Choice{QEMU: version, Boot: strings.TrimSpace(string(boot)), KVM: openKVM() == nil}
-	if old, ok := remembered(cacheFile); ok && !fresh && old.QEMU == c.QEMU && old.Boot == c.Boot && old.KVM == c.KVM {
+	c := Choice{QEMU: version, Boot: strings.TrimSpace(string(boot)), KVM: openKVM() == nil, Cell: cell.String()}
+	if old, ok := remembered(cacheFile); ok && !fresh && old.QEMU == c.QEMU && old.Boot == c.Boot && old.KVM == c.KVM && old.Cell == c.Cell {
 		return old, nil
 	}
-	tcg := probe(ctx, owner, qemu, "tcg", 20*time.Second)
+	tcg := probe(ctx, cell, owner, qemu, "tcg", 20*time.Second)
 	c.Trials = append(c.Trials, tcg)
 	// Nobody wants an accelerator that takes longer than emulation.
 	limit := 5 * time.Second
 	if tcg.Error == "" {
 		limit = max(time.Second, 2*time.Duration(tcg.Seconds*float64(time.Second)))
 	}
-	c.Trials = append(c.Trials, probe(ctx, owner, qemu, "kvm", limit))
+	c.Trials = append(c.Trials, probe(ctx, cell, owner, qemu, "kvm", limit))
 	if err := ctx.Err(); err != nil {
 		return Choice{}, err
 	}
@@ -108,7 +109,7 @@ func fastest(trials []Trial) string {
 // isa-debug-exit turns the value v into the status 2v+1.
 const probeValue, probeExit = 42, 2*42 + 1
 
-func probe(ctx context.Context, owner, qemu, accel string, limit time.Duration) Trial {
+func probe(ctx context.Context, cell *Cell, owner, qemu, accel string, limit time.Duration) Trial {
 	t := Trial{Accel: accel}
 	if accel == "kvm" {
 		if err := openKVM(); err != nil {
@@ -135,7 +136,11 @@ func probe(ctx context.Context, owner, qemu, accel string, limit time.Duration) 
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	start := time.Now()
-	err = cmd.Run()
+	gone := make(chan struct{})
+	if err = cell.start(cmd, gone, installed(qemu)...); err == nil {
+		err = cmd.Wait()
+	}
+	close(gone)
 	t.Seconds = time.Since(start).Seconds()
 	var exit *exec.ExitError
 	switch {

@@ -82,7 +82,7 @@ func TestChooseAccel(t *testing.T) {
 		fresh bool
 		want  int // probes so far
 	}{{"measured", false, 1}, {"remembered", false, 1}, {"asked to measure again", true, 2}} {
-		got, err := ChooseAccel(t.Context(), t.TempDir(), qemu, cache, c.fresh)
+		got, err := ChooseAccel(t.Context(), nil, t.TempDir(), qemu, cache, c.fresh)
 		if err != nil || got.Accel != "tcg" || got.QEMU != "QEMU emulator version 7.2.22" || len(got.Trials) != 2 || got.Trials[1].Error == "" {
 			t.Fatalf("%d %s: %+v, %v", i, c.name, got, err)
 		}
@@ -91,7 +91,7 @@ func TestChooseAccel(t *testing.T) {
 		}
 	}
 	// Another boot or another QEMU: what works may have changed.
-	for _, spoil := range []func(*Choice){func(c *Choice) { c.Boot = "another" }, func(c *Choice) { c.QEMU = "QEMU 9" }} {
+	for _, spoil := range []func(*Choice){func(c *Choice) { c.Boot = "another" }, func(c *Choice) { c.QEMU = "QEMU 9" }, func(c *Choice) { c.Cell = "none" }} {
 		old, _ := remembered(cache)
 		spoil(&old)
 		old.Accel = "kvm"
@@ -99,7 +99,7 @@ func TestChooseAccel(t *testing.T) {
 		if err := os.WriteFile(cache, b, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := ChooseAccel(t.Context(), t.TempDir(), qemu, cache, false); err != nil || got.Accel != "tcg" {
+		if got, err := ChooseAccel(t.Context(), nil, t.TempDir(), qemu, cache, false); err != nil || got.Accel != "tcg" {
 			t.Errorf("a stale memory %+v gives %+v, %v", old, got, err)
 		}
 	}
@@ -109,13 +109,13 @@ func TestNoAccelWorks(t *testing.T) {
 	// Exit status 0 is a guest that ended without having done its work.
 	qemu, _ := fakeQEMU(t, "QEMU", "exit 0", "echo 'kvm: no such luck' >&2; exit 1")
 	cache := filepath.Join(t.TempDir(), "accel.json")
-	if _, err := ChooseAccel(t.Context(), t.TempDir(), qemu, cache, false); err == nil || !strings.Contains(err.Error(), "no accelerator") {
+	if _, err := ChooseAccel(t.Context(), nil, t.TempDir(), qemu, cache, false); err == nil || !strings.Contains(err.Error(), "no accelerator") {
 		t.Errorf("error %v", err)
 	}
 	if _, ok := remembered(cache); ok {
 		t.Error("a failure was remembered")
 	}
-	if _, err := ChooseAccel(t.Context(), t.TempDir(), filepath.Join(t.TempDir(), "missing"), "", false); err == nil {
+	if _, err := ChooseAccel(t.Context(), nil, t.TempDir(), filepath.Join(t.TempDir(), "missing"), "", false); err == nil {
 		t.Error("a QEMU that is not there was chosen for")
 	}
 }

@@ -12,6 +12,7 @@ import (
 type Options struct {
 	Owner   string // data directory, marks the process as ours
 	Binary  string // path of qemu-system-x86_64
+	Cell    *Cell  // what the process is locked into; nil for stand-ins
 	Accel   string // "kvm" or "tcg"
 	Machine kernel.Machine
 	Kernel  string // path of a bzImage, or of an ELF file with a PVH entry

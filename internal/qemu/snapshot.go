@@ -43,7 +43,24 @@ func (vm *VM) Snapshot() (*Snapshot, error) {
 		return nil, fmt.Errorf("snapshot: %w", err)
 	}
 	vm.Kill()
+	for _, f := range []*os.File{vm.opts.RAM.file, state} {
+		if err := seal(f); err != nil {
+			_ = state.Close()
+			return nil, fmt.Errorf("snapshot: %w", err)
+		}
+	}
 	return &Snapshot{opts: vm.opts, state: state}, nil
+}
+
+// seal makes a memfd read-only for all who have it and for ever; private mappings
+// stay writable. Every fork gets the snapshot's memory and state, and one that was
+// taken over must not change what the next begins with.
+func seal(f *os.File) error {
+	const seals = unix.F_SEAL_FUTURE_WRITE | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_SEAL
+	if _, err := unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, seals); err != nil {
+		return fmt.Errorf("seal %s: %w", f.Name(), err)
+	}
+	return nil
 }
 
 func (vm *VM) ignoreSharedRAM() error {
@@ -150,7 +167,7 @@ func NewRAM(mib int) (*RAM, error) {
 func (r *RAM) Close() error { return r.file.Close() }
 
 func memfd(name string) (*os.File, error) {
-	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {
 		return nil, fmt.Errorf("memfd %s: %w", name, err)
 	}

@@ -69,14 +69,7 @@ func Start(ctx context.Context, o Options) (*VM, error) {
 		}
 	}
 	vm := &VM{Console: NewCapture(), Agent: pairs[2].ours, opts: o, stderr: NewCapture(), exited: make(chan struct{})}
-	// Nothing of our environment reaches QEMU: it may hold secrets.
-	vm.cmd = leash.Nice(leash.Command(ctx, o.Owner, []string{"PATH=" + os.Getenv("PATH")}, o.Binary, args(o)...))
-	vm.cmd.Stderr = vm.stderr
-	vm.cmd.ExtraFiles = []*os.File{pairs[0].theirs, pairs[1].theirs, pairs[2].theirs}
-	if o.RAM != nil {
-		vm.cmd.ExtraFiles = append(vm.cmd.ExtraFiles, o.RAM.file)
-	}
-	if err := vm.cmd.Start(); err != nil {
+	if err := vm.launch(ctx, []*os.File{pairs[0].theirs, pairs[1].theirs, pairs[2].theirs}); err != nil {
 		for _, p := range pairs {
 			_ = p.ours.Close()
 		}
@@ -102,6 +95,30 @@ func Start(ctx context.Context, o Options) (*VM, error) {
 		return nil, vm.explain(err)
 	}
 	return vm, nil
+}
+
+// launch starts the process with files as its descriptors from 3 on.
+func (vm *VM) launch(ctx context.Context, files []*os.File) error {
+	o := vm.opts
+	if o.RAM != nil {
+		files = append(files, o.RAM.file)
+	}
+	if o.Cell != nil {
+		for _, path := range []*string{&o.Kernel, &o.Initrd} {
+			f, err := handOver(*path)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			*path = fmt.Sprintf("/proc/self/fd/%d", fdQMP+len(files))
+			files = append(files, f)
+		}
+	}
+	// Nothing of our environment reaches QEMU: it may hold secrets.
+	vm.cmd = leash.Nice(leash.Command(ctx, o.Owner, []string{"PATH=" + os.Getenv("PATH")}, o.Binary, args(o)...))
+	vm.cmd.Stderr = vm.stderr
+	vm.cmd.ExtraFiles = files
+	return o.Cell.start(vm.cmd, vm.exited, append(installed(o.Binary), rule{vm.opts.Kernel, readFile}, rule{vm.opts.Initrd, readFile})...)
 }
 
 // reap waits for QEMU's end and then for all that it said.

@@ -26,6 +26,7 @@ import (
 type Lab struct {
 	Owner string // data directory
 	QEMU  string // path of the emulator
+	Cell  *qemu.Cell
 	Accel string
 	Image string // path of the initramfs, for kernels that bring no other
 	// Waiting is a program of the image that waits for its arguments, as
@@ -101,7 +102,7 @@ func (l *Lab) Boot(ctx context.Context, k kernel.Kernel, m kernel.Machine) (*Boo
 func (l *Lab) boot(ctx context.Context, k kernel.Kernel, m kernel.Machine, more string) (*Booted, kernel.Boot, error) {
 	start := time.Now()
 	opts := qemu.Options{
-		Owner: l.Owner, Binary: l.QEMU, Accel: l.Accel, Machine: m, Kernel: k.Image, Initrd: l.Image,
+		Owner: l.Owner, Binary: l.QEMU, Cell: l.Cell, Accel: l.Accel, Machine: m, Kernel: k.Image, Initrd: l.Image,
 		Append: fmt.Sprintf("kbisect.swap_mib=%d", m.SwapMiB) + more,
 	}
 	if k.Modules != nil {
