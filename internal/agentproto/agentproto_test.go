@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -63,6 +64,31 @@ func TestGarbageIsReportedAndSkipped(t *testing.T) {
 		})
 	}
 }
+
+// A line of 1 GiB takes no more memory than any other that is too long.
+func TestEndlessLine(t *testing.T) {
+	const good = "\n" + `{"v":1,"type":"heartbeat","id":"x"}` + "\n"
+	r := NewReader(io.MultiReader(io.LimitReader(endless{}, 1<<30), strings.NewReader(good)))
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := r.Next()
+	runtime.ReadMemStats(&after)
+	if !errors.Is(err, ErrGarbage) {
+		t.Errorf("got %v, want ErrGarbage", err)
+	}
+	if took := after.TotalAlloc - before.TotalAlloc; took > 16*MaxLine {
+		t.Errorf("%d bytes allocated for one line", took)
+	}
+	if m, err := r.Next(); err != nil || m.Type != TypeHeartbeat {
+		t.Errorf("the message behind it: %+v, %v", m, err)
+	}
+}
+
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { return copy(p, xs), nil }
+
+var xs = bytes.Repeat([]byte("x"), 64<<10)
 
 func TestUnfinishedLineIsNoMessage(t *testing.T) {
 	r := NewReader(strings.NewReader(`{"v":1,"type":"heartbeat","id":"x"}`))

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/kernel-bisect/kbisect/internal/agentproto"
+	"github.com/kernel-bisect/kbisect/internal/console"
 	"github.com/kernel-bisect/kbisect/internal/verdict"
 )
 
@@ -131,7 +132,7 @@ func (s *Session) Hello(ctx context.Context) (agentproto.Hello, error) {
 			case panicked:
 				return agentproto.Hello{}, &BootError{Reason: "the kernel panicked"}
 			case reason == "":
-				return agentproto.Hello{}, &BootError{Reason: "qemu died: " + qemuErr, Infra: true}
+				return agentproto.Hello{}, &BootError{Reason: "qemu died: " + console.Clean([]byte(qemuErr), 300), Infra: true}
 			}
 			return agentproto.Hello{}, &BootError{Reason: "the machine ended (" + reason + ") before the agent spoke"}
 		case <-timer.C:

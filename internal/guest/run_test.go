@@ -75,6 +75,24 @@ func TestRun(t *testing.T) {
 				g.beat("feed")
 			}
 		}, verdict.Evidence{Garbage: maxGarbage}},
+		{"a line without an end", func(g *fakeGuest, _ string) {
+			for range 1000 {
+				g.say(strings.Repeat("x", 64<<10))
+			}
+			g.reason = "guest-reset"
+			g.exit()
+		}, verdict.Evidence{Ended: true, EndReason: "guest-reset"}},
+		{"NULs and invalid UTF-8", func(g *fakeGuest, id string) {
+			g.say("\x00\xff\xfe\x00\n\x1b]0;owned\a\n")
+			g.say(`{"v":1,"type":"result","id":"` + id + "\xff" + `","result":{"exit":0}}` + "\n")
+			g.result(id, agentproto.Result{Exit: 1})
+		}, verdict.Evidence{Result: true, Exit: 1, Garbage: 3}},
+		{"what only the host says, and hello again", func(g *fakeGuest, id string) {
+			g.send(agentproto.Message{Type: agentproto.TypeRun, ID: id, Run: &agentproto.Run{Argv: []string{"x"}}})
+			g.send(agentproto.Message{Type: agentproto.TypeWake, ID: id, Wake: &agentproto.Wake{}})
+			g.send(agentproto.Message{Type: agentproto.TypeHello, Hello: &agentproto.Hello{Release: "forged"}})
+			g.result(id, agentproto.Result{Exit: 1})
+		}, verdict.Evidence{Result: true, Exit: 1, Garbage: 1}},
 		{"silence", func(*fakeGuest, string) {}, verdict.Evidence{Lost: "the guest fell silent for 45s"}},
 		{"alive for ever", func(g *fakeGuest, id string) {
 			for range 200 {
@@ -133,6 +151,27 @@ func TestRun(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Only the first answer counts, and not for the run that follows.
+func TestAnswersTwice(t *testing.T) {
+	talk(t, func(g *fakeGuest) {
+		id := g.next().ID
+		g.print(agentproto.EndMark + id + "\n")
+		g.result(id, agentproto.Result{Exit: 1})
+		g.result(id, agentproto.Result{})
+		second := g.next().ID
+		g.result(id, agentproto.Result{})
+		g.print(agentproto.EndMark + second + "\n")
+		g.result(second, agentproto.Result{Exit: 2})
+	}, func(t *testing.T, s *Session) {
+		for i, garbage := range []int{0, 2} {
+			e, err := s.Run(t.Context(), []string{"x"}, limit)
+			if err != nil || e.Exit != i+1 || e.Garbage != garbage {
+				t.Errorf("run %d: %+v, %v", i, e, err)
+			}
+		}
+	})
 }
 
 // What the guest said before its end counts, in whatever order the end and the

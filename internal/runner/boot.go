@@ -63,8 +63,12 @@ type Program struct {
 // then counts as it is: kernel.Run says how often that was.
 const maxRepeating = 10 * time.Minute
 
-// maxConsole bounds the boot log kept with a result.
-const maxConsole = 64 << 10
+// maxConsole bounds the boot log kept with a result; uname(2) has 64 bytes for a
+// release, but what comes is what the guest says.
+const (
+	maxConsole = 64 << 10
+	maxRelease = 64
+)
 
 // infraTries is how often a run is tried that ends as infra. A third failure
 // in a row is no accident.
@@ -138,7 +142,7 @@ func (b *Booted) start(ctx context.Context, k kernel.Kernel) (kernel.Boot, error
 	defer s.Close()
 	boot := kernel.Boot{Status: kernel.BootOK}
 	b.Hello, err = s.Hello(ctx)
-	boot.Release = b.Hello.Release
+	boot.Release = console.Clean([]byte(b.Hello.Release), maxRelease)
 	log := vm.Console.Bytes()
 	boot.Console = console.Clean(log, maxConsole)
 	if found := console.Scan(log); len(found) > 0 {
@@ -165,7 +169,7 @@ func (b *Booted) start(ctx context.Context, k kernel.Kernel) (kernel.Boot, error
 		b.lab.Log.Warn("the guest lacks something; tests that need it will skip", zap.String("problem", p))
 	}
 	if got := b.Hello.ConfigCRC; k.ConfigCRC != "" && got != "" && got != k.ConfigCRC {
-		return boot, fmt.Errorf("boot: the guest runs another configuration (CRC %s) than the one that was built (%s)", got, k.ConfigCRC)
+		return boot, fmt.Errorf("boot: the guest runs another configuration (CRC %.10q) than the one that was built (%s)", got, k.ConfigCRC)
 	}
 	if b.opts.RAM == nil {
 		return boot, nil

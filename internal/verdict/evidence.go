@@ -4,6 +4,7 @@
 package verdict
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"time"
@@ -40,13 +41,20 @@ const (
 	ExitSkip  = 4
 )
 
-// maxKept bounds the console and output kept with a run.
-const maxKept = 64 << 10
+// maxKept bounds the console and output kept with a run, maxSaid a text that became
+// a reason or a signature: a guest may have made it up, and records keep one a run.
+const (
+	maxKept = 64 << 10
+	maxSaid = 300
+)
 
 // Classify judges one run. What the kernel said on its console weighs more than
 // what the test thought: a test can pass over an oops. A run without a result
 // is never a pass.
 func Classify(test string, e Evidence) kernel.Run {
+	for _, said := range []*string{&e.Signal, &e.AgentError, &e.EndReason, &e.QEMUError} {
+		*said = console.Clean([]byte(*said), maxSaid)
+	}
 	r := kernel.Run{Test: test, Duration: e.Wall, Output: console.Clean(e.Output, maxKept)}
 	r.Outcome, r.Signature, r.Reason = judge(e)
 	if r.Outcome == kernel.Pass {
@@ -193,8 +201,8 @@ func lastOf(said []string) string {
 }
 
 func lastLine(b []byte) string {
-	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
-	return strings.TrimSpace(lines[len(lines)-1])
+	b = bytes.TrimSpace(b)
+	return strings.TrimSpace(console.Clean(b[bytes.LastIndexByte(b, '\n')+1:], maxSaid))
 }
 
 func firstLine(s string) string {

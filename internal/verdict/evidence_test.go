@@ -179,6 +179,32 @@ func TestWhatIsKept(t *testing.T) {
 	}
 }
 
+// What a guest says of itself gets into reasons, signatures and records.
+func TestReasonsAreBounded(t *testing.T) {
+	hostile := strings.Repeat("\x1b]0;owned\a\x00\xff", 10_000)
+	for name, e := range map[string]Evidence{
+		"signal":     {Result: true, Signal: hostile},
+		"agent":      {Result: true, AgentError: hostile},
+		"skip":       {Result: true, Exit: ExitSkip, Output: []byte("why:\n" + hostile)},
+		"qemu":       {Ended: true, QEMUError: hostile},
+		"end":        {Ended: true, EndReason: hostile},
+		"diagnostic": {Result: true, Exit: 1, Output: tap("# "+hostile, "not ok 1 x")},
+		"program":    {Result: true, Signal: hostile, Output: []byte("KTAP version 1\n1..3\nok 1 a\nok 2 b\n")},
+	} {
+		r := Classify("t", e)
+		all := r.Reason + r.Signature.Title + r.Output
+		for _, x := range r.Tests {
+			all += x.Reason + x.Signature.Title
+		}
+		if len(r.Reason) > 2*maxSaid+50 && name != "diagnostic" || len(all) > maxKept+8<<10 {
+			t.Errorf("%s: a reason of %d bytes, %d altogether", name, len(r.Reason), len(all))
+		}
+		if name != "diagnostic" && strings.ContainsAny(all, "\x1b\x00") {
+			t.Errorf("%s: %.100q", name, all)
+		}
+	}
+}
+
 // What is allowed on the console is a remark; a crash behind it is one still.
 func TestAllowed(t *testing.T) {
 	const known = "[    1.0] WARNING: CPU: 0 PID: 7 at mm/a.c:5 known_one+0x1/0x2\n"
