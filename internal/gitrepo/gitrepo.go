@@ -145,7 +145,7 @@ func mirrorOf(ctx context.Context, dataDir, of string) (*Repo, error) {
 		}
 	}
 	if !lost {
-		return r, nil
+		return r, r.convertNothing()
 	}
 	if err := os.MkdirAll(filepath.Dir(r.mirror), 0o755); err != nil {
 		return nil, err
@@ -157,8 +157,21 @@ func mirrorOf(ctx context.Context, dataDir, of string) (*Repo, error) {
 		return nil, err
 	}
 	// gc would not see what the source's refs hold.
-	_, err = r.git(ctx, r.mirror, "config", "gc.auto", "0")
-	return r, err
+	if _, err = r.git(ctx, r.mirror, "config", "gc.auto", "0"); err != nil {
+		return nil, err
+	}
+	return r, r.convertNothing()
+}
+
+// convertNothing makes checkouts hold the bytes of the commits. A patch may say in
+// .gitattributes that git is to write other line ends, another encoding or $Id$, and
+// files stay so on later commits, where they do not differ and nothing says that.
+func (r *Repo) convertNothing() error {
+	path := filepath.Join(r.mirror, "info", "attributes") // goes before all others
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return replace(path, []byte("* -text -ident -filter !working-tree-encoding\n"))
 }
 
 // ID names the repository in paths: equal for equal repositories.

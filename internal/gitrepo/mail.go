@@ -18,6 +18,7 @@ import (
 
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 	"github.com/kernel-bisect/kbisect/internal/patchmail"
+	"github.com/kernel-bisect/kbisect/internal/report"
 )
 
 // MaxMail bounds what is read of mail, in bytes. A thread on lore has some megabytes.
@@ -50,6 +51,7 @@ func (r *Repo) mails(ctx context.Context, path, name string) ([][]byte, error) {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	var mails [][]byte
+	most := 0 // mails that there can be
 	for i, box := range boxes {
 		text, err := readMail(box)
 		if err != nil {
@@ -57,6 +59,10 @@ func (r *Repo) mails(ctx context.Context, path, name string) ([][]byte, error) {
 		}
 		if len(bytes.TrimSpace(text)) == 0 {
 			continue
+		}
+		// Before git makes a file of each.
+		if most += 1 + bytes.Count(text, []byte("\nFrom ")); most > patchmail.MaxMessages {
+			return nil, userErrorf("%s: more than %d mails", name, patchmail.MaxMessages)
 		}
 		out := filepath.Join(dir, strconv.Itoa(i))
 		if err := os.Mkdir(out, 0o700); err != nil {
@@ -161,9 +167,9 @@ type ApplyError struct {
 func (e *ApplyError) Error() string {
 	where := ""
 	if len(e.Files) > 0 {
-		where = " in " + strings.Join(e.Files, ", ")
+		where = " in " + oneLine(report.Plain(strings.Join(e.Files, ", ")))
 	}
-	msg := fmt.Sprintf("patch %d (%q) does not apply%s", e.Patch, e.Subject, where)
+	msg := fmt.Sprintf("patch %d (%q) does not apply%s", e.Patch, oneLine(e.Subject), where)
 	if e.Detail != "" {
 		msg += ": " + e.Detail
 	}
@@ -327,6 +333,7 @@ func alreadyThere(said string) (subjects []string) {
 }
 
 var (
+	fatal      = regexp.MustCompile(`(?m)^(error|fatal): .*`)
 	failedAt   = regexp.MustCompile(`(?m)^Patch failed at (\d+) (.*)$`)
 	failedFile = regexp.MustCompile(`(?m)^error: (?:sha1 information is lacking or useless \((.+)\)\.|` +
 		`(?:patch failed: )?([^:\n]+):(?: \d+|\d+|.*(?:does not|No such)))`)
@@ -340,10 +347,13 @@ func (w *Worktree) explainAm(ctx context.Context, name string, err error) error 
 	if !errors.As(err, &ge) {
 		return err
 	}
-	said := ge.stdout + "\n" + ge.stderr
+	said := ge.stderr + "\n" + ge.stdout
 	m := failedAt.FindStringSubmatch(said)
 	if m == nil {
-		return userErrorf("%s: %s", name, oneLine(ge.stderr+said)) // "Patch is empty." goes to stdout
+		if at := fatal.FindString(said); at != "" { // behind warnings, it may be
+			said = at
+		}
+		return userErrorf("%s: %s", name, oneLine(said)) // "Patch is empty." goes to stdout
 	}
 	n, _ := strconv.Atoi(m[1])
 	ae := &ApplyError{Patch: n, Subject: m[2]}
@@ -358,14 +368,21 @@ func (w *Worktree) explainAm(ctx context.Context, name string, err error) error 
 	}
 	for line := range strings.Lines(said) {
 		if d, ok := strings.CutPrefix(strings.TrimSpace(line), "error: "); ok {
-			ae.Detail = d
+			ae.Detail = oneLine(d)
 			break
 		}
 	}
 	return ae
 }
 
+// mostSaid bounds what is repeated of git's words, in bytes: a path of the kernel
+// has 100, and one of a stranger's patch as many as it likes.
+const mostSaid = 300
+
 func oneLine(s string) string {
 	line, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
+	if len(line) > mostSaid {
+		line = strings.ToValidUTF8(line[:mostSaid], "") + "…"
+	}
 	return line
 }

@@ -2,10 +2,14 @@ package gitrepo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+
+	"github.com/kernel-bisect/kbisect/internal/kernel"
 )
 
 // Worktree is a checkout of the mirror that moves from commit to commit,
@@ -106,6 +110,10 @@ func (w *Worktree) settle(ctx context.Context, sha string) error {
 	}
 	// The second --force overrides the lock of an add that was killed.
 	_, err := w.repo.git(ctx, w.repo.mirror, "worktree", "add", "--quiet", "--force", "--force", "--detach", w.dir, sha)
+	var ge *gitError
+	if errors.As(err, &ge) && strings.HasPrefix(ge.stderr, "error: invalid path ") { // .git or .. in it
+		return userErrorf("commit %s cannot be checked out: %s", kernel.Abbrev(sha), oneLine(ge.stderr))
+	}
 	return err
 }
 
