@@ -3,7 +3,6 @@ package report
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"io"
 	"regexp"
 	"strings"
@@ -115,10 +114,7 @@ func KCIDB(w io.Writer, v any) error {
 		e.kcidbKernel(&out, &e.kernels[i], itoa(i+1), failing)
 	}
 	e.kcidbIssues(&out, failing)
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	enc.SetEscapeHTML(false)
-	return enc.Encode(out)
+	return writeJSON(w, out)
 }
 
 func (e *export) kcidbKernel(out *kcidb, k *tested, num string, failing map[string][]kcidbTest) {

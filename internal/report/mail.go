@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 
@@ -188,7 +189,12 @@ func (m *mail) item(s string) { m.fill("  - ", "    ", s) }
 
 func (m *mail) verbatim(s string) { m.text.WriteString("    " + s + "\n") }
 
-// fill breaks a text between words, and not between a number and its sign.
+// marks is a word that at the start of a line is no text to mail programs and git: a
+// header, a tag, the end of a message, a patch.
+var marks = regexp.MustCompile(`^(?:(?i:[a-z]+-[a-z-]+|to|b?cc|subject|date|fixes|link|closes):|>*From|diff|--|---|\.)$`)
+
+// fill breaks a text between words, and not between a number and its sign. A line
+// does not start with a word that marks something.
 func (m *mail) fill(first, next, s string) {
 	line := first
 	empty := true
@@ -199,7 +205,7 @@ func (m *mail) fill(first, next, s string) {
 			m.text.WriteString(line + "\n")
 			line, empty = next, true
 		}
-		if !empty {
+		if !empty || line == "" && marks.MatchString(w) {
 			line += " "
 		}
 		line += w

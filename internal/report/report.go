@@ -6,11 +6,13 @@
 package report
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 	"math"
 	"reflect"
+	"unicode/utf16"
 
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 )
@@ -47,11 +49,38 @@ func JSON(w io.Writer, v any) error {
 	default:
 		return unknown(v)
 	}
-	enc := json.NewEncoder(w)
+	return writeJSON(w, finite(reflect.ValueOf(v)).Interface())
+}
+
+// writeJSON writes an indented value. Characters that act on a terminal are escapes
+// in it, all of them: JSON itself asks that of the first 32 alone.
+func writeJSON(w io.Writer, v any) error {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false) // "a->b" and "<name@host>" are common here
-	return enc.Encode(finite(reflect.ValueOf(v)).Interface())
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	text := b.Bytes()
+	if bytes.ContainsFunc(text, actsInJSON) {
+		var out bytes.Buffer
+		for _, r := range b.String() {
+			if !actsInJSON(r) {
+				out.WriteRune(r)
+				continue
+			}
+			for _, u := range utf16.AppendRune(nil, r) {
+				fmt.Fprintf(&out, `\u%04x`, u)
+			}
+		}
+		text = out.Bytes()
+	}
+	_, err := w.Write(text)
+	return err
 }
+
+func actsInJSON(r rune) bool { return r != '\n' && acts(r) }
 
 func unknown(v any) error { return fmt.Errorf("report: cannot render a %T", v) }
 
