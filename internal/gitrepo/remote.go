@@ -1,6 +1,7 @@
 package gitrepo
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -114,7 +115,7 @@ func (r *Repo) PatchID(ctx context.Context, c kernel.Commit) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	ids, err := r.patchIDs(ctx, diff)
+	ids, err := r.patchIDs(ctx, bytes.NewReader(diff))
 	if err != nil || len(ids) == 0 {
 		return "", err
 	}

@@ -80,7 +80,7 @@ func Find(messages [][]byte) (Series, error) {
 	}
 	s, err := newest(letters)
 	if err != nil && broken != nil { // what they are may be what is missing
-		err = fail("%v; of %s, no mail can be made out in %s", err, counted(len(messages), "message"), some(broken))
+		err = fail("%v; of %s, no mail can be made out in %s", err, counted(len(messages), "message"), Some(broken))
 	}
 	return s, err
 }
@@ -193,13 +193,13 @@ func number(version int, patches []letter) ([]letter, error) {
 		out = append(out, *at[n])
 	}
 	if len(missing) > 0 {
-		return nil, fail("%s lacks %s: fetch the whole thread", name, some(missing))
+		return nil, fail("%s lacks %s: fetch the whole thread", name, Some(missing))
 	}
 	return out, nil
 }
 
-// some lists the first few of many.
-func some(list []string) string {
+// Some lists the first few of many, for one line.
+func Some(list []string) string {
 	if n := len(list); n > 5 {
 		return fmt.Sprintf("%s and %d more", strings.Join(list[:5], ", "), n-5)
 	}
