@@ -18,7 +18,7 @@ import (
 
 // getMail brings the mail of a series into a file, if it is not in one. remove is to
 // be called when it was applied.
-func (o *options) getMail(ctx context.Context, ws *workspace, r *revRange, tell func(string)) (remove func(), err error) {
+func getMail(ctx context.Context, cache string, r *revRange, tell func(string)) (remove func(), err error) {
 	remove = func() {}
 	if _, err := os.Lstat(r.mbox); r.mbox == "" || err == nil {
 		return remove, nil
@@ -32,11 +32,11 @@ func (o *options) getMail(ctx context.Context, ws *workspace, r *revRange, tell 
 		if len(text) > gitrepo.MaxMail {
 			return nil, usagef("--mbox -: more than %d MiB of mail", gitrepo.MaxMail>>20)
 		}
-		r.name = "standard input"
+		r.name, r.piped = "standard input", true
 		r.mbox, remove, err = spoolMbox("", text)
 		return remove, err
 	case lore.Names(r.mbox):
-		a := lore.Archive{URL: os.Getenv("KBISECT_LORE"), Dir: filepath.Join(ws.cache, "threads"), Agent: "kbisect"}
+		a := lore.Archive{URL: os.Getenv("KBISECT_LORE"), Dir: filepath.Join(cache, "threads"), Agent: "kbisect"}
 		file, remark, err := a.Fetch(ctx, r.mbox)
 		var le *lore.Error
 		if errors.As(err, &le) && !le.Network {
@@ -71,27 +71,12 @@ func spoolMbox(dir string, text []byte) (path string, remove func(), err error) 
 	return f.Name(), remove, nil
 }
 
-// baseOf is the commit that a series applies to: what the user says, or else the
-// mail.
-func baseOf(ctx context.Context, repo *gitrepo.Repo, mail patchmail.Series, r revRange) (string, error) {
-	switch {
-	case r.base != "":
-		return r.base, nil
-	case mail.Base == "":
-		return "", usagef("%s names no base-commit: say with --base which commit it applies to", r.name)
-	}
-	if _, err := repo.Resolve(ctx, mail.Base); err != nil {
-		return "", usagef("%s is based on commit %s, which the repository lacks: fetch it, or name another one with --base", r.name, kernel.Abbrev(mail.Base))
-	}
-	return mail.Base, nil
-}
-
 // applyMail applies a series in the build slot's worktree. It returns its last
-// commit, and the subjects of patches that base has already.
-func (w *workspace) applyMail(ctx context.Context, repo *gitrepo.Repo, base kernel.Commit, name string, mail patchmail.Series) (head string, there []string, err error) {
+// commit, and what it took in a line.
+func (w *workspace) applyMail(ctx context.Context, repo *gitrepo.Repo, base kernel.Commit, name string, mail patchmail.Series) (head, took string, err error) {
 	free, err := w.takeSlot(ctx)
 	if err != nil {
-		return "", nil, err
+		return "", "", err
 	}
 	defer free()
 	slot := repo.Worktree(filepath.Join(w.cache, "slots", repo.ID(), "src"))
@@ -99,12 +84,12 @@ func (w *workspace) applyMail(ctx context.Context, repo *gitrepo.Repo, base kern
 	commits, there, err := slot.Apply(ctx, base.SHA, name, mail)
 	var ae *gitrepo.ApplyError
 	if errors.As(err, &ae) {
-		return "", nil, fmt.Errorf("%s on %s: %w", name, base.Short(), err)
+		return "", "", fmt.Errorf("%s on %s: %w", name, base.Short(), err)
 	}
 	if err != nil {
-		return "", nil, err
+		return "", "", err
 	}
-	return commits[len(commits)-1].SHA, there, nil
+	return commits[len(commits)-1].SHA, tookMail(mail, base, there), nil
 }
 
 // tookMail says in a line what was taken of a heap of mail.

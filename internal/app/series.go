@@ -10,7 +10,6 @@ import (
 
 	"github.com/kernel-bisect/kbisect/internal/gitrepo"
 	"github.com/kernel-bisect/kbisect/internal/kernel"
-	"github.com/kernel-bisect/kbisect/internal/patchmail"
 	"github.com/kernel-bisect/kbisect/internal/store"
 )
 
@@ -72,7 +71,7 @@ func newSeries(o *options) *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&repo, "repo", "", "the kernel's git repository `directory`; only read, never changed")
 	f.StringVar(&mbox, "mbox", "", "patches to apply, in a mailbox `file`, plain or compressed, a Maildir, or a directory of patches, - for standard input, or a thread at lore.kernel.org by its address or a message id: the newest version of the series in it")
-	f.StringVar(&base, "base", "", "commit that the mail applies to (default: the base-commit that it names)")
+	f.StringVar(&base, "base", "", "commit that the mail applies to (default: the base-commit that it names, or else the branch or tag that it fits best)")
 	f.StringVar(&resume, "resume", "", "go on with an interrupted series by its `id`")
 	f.StringVar(&pull.pull, "pr", "", "test the commits of a pull request at GitHub, `OWNER/REPO#N`; --repo is a clone, by default this directory")
 	f.BoolVar(&pull.post, "post", false, "with --pr: post the results, with the token of $GITHUB_TOKEN; else they are printed")
@@ -81,8 +80,12 @@ func newSeries(o *options) *cobra.Command {
 }
 
 // revRange is what the user gave: two revisions, or mail and its base. The mail is
-// called name if it has another than that of its file.
-type revRange struct{ base, head, mbox, name string }
+// called name if it has another than that of its file, and is gone afterwards if it
+// was piped.
+type revRange struct {
+	base, head, mbox, name string
+	piped                  bool
+}
 
 func seriesRange(args []string, mbox, base string) (revRange, error) {
 	switch {
@@ -114,7 +117,7 @@ func (o *options) startSeries(ctx context.Context, req request, r revRange) erro
 	}
 	defer ws.close()
 	tell := func(what string) { fmt.Fprintln(o.stderr, what) }
-	remove, err := o.getMail(ctx, ws, &r, tell)
+	remove, err := getMail(ctx, ws.cache, &r, tell)
 	if err != nil {
 		return err
 	}
@@ -130,44 +133,24 @@ func (o *options) startSeries(ctx context.Context, req request, r revRange) erro
 }
 
 // prepareSeries finds the commits of a series, and makes those of a mailbox, of
-// which it tells what it took; tell may be nil.
+// which it tells what it took.
 func prepareSeries(ctx context.Context, ws *workspace, req request, r revRange, tell func(string)) (request, error) {
 	repo, err := gitrepo.Open(ctx, ws.data, req.Repo)
 	if err != nil {
 		return req, err
 	}
-	var mail patchmail.Series
+	var base kernel.Commit
 	if r.mbox != "" {
-		if r.name == "" {
-			r.name = r.mbox
-		}
-		if mail, err = repo.Mail(ctx, r.mbox, r.name); err != nil {
-			return req, err
-		}
-		if r.base, err = baseOf(ctx, repo, mail, r); err != nil {
-			return req, err
+		base, req.Head, err = ws.applyOnBase(ctx, repo, r, tell)
+	} else if base, err = repo.Resolve(ctx, r.base); err == nil {
+		if err = repo.CheckKernel(ctx, base); err == nil {
+			req.Head, err = seriesHead(ctx, repo, base, r)
 		}
 	}
-	base, err := repo.Resolve(ctx, r.base)
 	if err != nil {
-		return req, err
-	}
-	if err := repo.CheckKernel(ctx, base); err != nil {
 		return req, err
 	}
 	req.Base = base.SHA
-	if r.mbox != "" {
-		var there []string
-		req.Head, there, err = ws.applyMail(ctx, repo, base, r.name, mail)
-		if err == nil && tell != nil {
-			tell(tookMail(mail, base, there))
-		}
-	} else {
-		req.Head, err = seriesHead(ctx, repo, base, r)
-	}
-	if err != nil {
-		return req, err
-	}
 	_, err = seriesCommits(ctx, repo, base, req)
 	return req, err
 }

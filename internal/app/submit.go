@@ -199,7 +199,7 @@ func (s *service) prepare(ctx context.Context, sub submission) (request, string,
 			defer remove()
 			title = fmt.Sprintf("%d bytes of mail on %s", len(sub.mbox), r.base)
 		}
-		req, err = prepareSeries(ctx, s.ws, req, r, nil)
+		req, err = prepareSeries(ctx, s.ws, req, r, func(string) {})
 	case "bisect":
 		req.Runs, req.MaxRuns, req.Search.MaxRuns = 1, 0, req.MaxRuns
 		if err := chasesOne(req); err != nil {

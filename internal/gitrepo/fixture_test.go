@@ -70,11 +70,11 @@ func (u *user) open() *Repo {
 	return r
 }
 
-// mail returns the commits of a range as an mbox file.
+// mail returns the commits of a range, behind options, as an mbox file.
 func (u *user) mail(rng string) string {
 	u.t.Helper()
 	path := filepath.Join(u.t.TempDir(), "series.mbox")
-	write(u.t, path, u.git("format-patch", "--stdout", rng)+"\n")
+	write(u.t, path, u.git(append([]string{"format-patch", "--stdout"}, strings.Fields(rng)...)...)+"\n")
 	return path
 }
 

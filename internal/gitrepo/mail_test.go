@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -278,6 +280,31 @@ func TestApplyWhatIsThere(t *testing.T) {
 	_, there, err = w.Apply(t.Context(), want[1].SHA, mbox, s)
 	if say := fmt.Sprintf("%s: %s has all of its patches (2) already", mbox, kernel.Abbrev(want[1].SHA)); !errors.As(err, &ue) || err.Error() != say || len(there) != 2 {
 		t.Errorf("%v, there %q; want %s", err, there, say)
+	}
+}
+
+// A patch is found among the commits of the base also where these have changed its
+// lines again since, and however its mail is encoded.
+func TestApplyWhatWasThere(t *testing.T) {
+	u := newUser(t)
+	base := u.commit("base", "a.c", lines)
+	u.git("checkout", "--quiet", "-b", "series")
+	u.commit("first", "a.c", strings.Replace(lines, "2", "zwölf = 12", 1))
+	u.commit("second", "b.c", lines)
+	mbox := u.mail(base + "..series")
+	u.git("checkout", "--quiet", "main")
+	u.git("cherry-pick", "series~1")
+	head := u.commit("since", "a.c", strings.Replace(lines, "2", "20", 1))
+	r := u.open()
+	s := u.series(r, mbox)
+	for i := range s.Patches {
+		header, body, _ := bytes.Cut(s.Patches[i].Raw, []byte("\n\n"))
+		header = regexp.MustCompile(`(?m)^Content-Transfer-Encoding:.*\n`).ReplaceAll(header, nil)
+		s.Patches[i].Raw = fmt.Appendf(nil, "%s\nContent-Transfer-Encoding: base64\n\n%s\n", header, base64.StdEncoding.EncodeToString(body))
+	}
+	got, there, err := r.Worktree(filepath.Join(t.TempDir(), "src")).Apply(t.Context(), head, mbox, s)
+	if err != nil || len(got) != 1 || got[0].Subject != "second" || !slices.Equal(there, []string{"first"}) {
+		t.Errorf("%v, there %q, %v", got, there, err)
 	}
 }
 
