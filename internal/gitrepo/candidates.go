@@ -129,19 +129,19 @@ func (r *Repo) checkPaths(ctx context.Context, older, newer string, o RangeOptio
 func (r *Repo) revList(ctx context.Context, older, newer string, paths []string, each func(line string), args ...string) error {
 	args = append([]string{"rev-list"}, args...)
 	args = append(args, newer, "^"+older, "--")
-	return r.gitLines(ctx, '\n', each, append(args, paths...)...)
+	return r.gitLines(ctx, nil, '\n', each, append(args, paths...)...)
 }
 
 // maxPiece bounds what git says in one piece. The longest is a commit's message.
 const maxPiece = 64 << 20
 
-// gitLines runs git in the mirror and calls each with every piece of its
+// gitLines runs git in the mirror, with further variables, and calls each with every piece of its
 // output, pieces ending with sep. It holds back nothing: 1.3 million commits
 // are 110 MB of lines.
-func (r *Repo) gitLines(ctx context.Context, sep byte, each func(string), args ...string) error {
+func (r *Repo) gitLines(ctx context.Context, env []string, sep byte, each func(string), args ...string) error {
 	running, stop := context.WithCancel(ctx)
 	defer stop()
-	cmd := r.gitCommand(running, r.mirror, nil, args...)
+	cmd := r.gitCommand(running, r.mirror, env, args...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.StdoutPipe()
@@ -210,7 +210,7 @@ func (r *Repo) Changes(ctx context.Context, older, newer string, each func(histo
 		}
 		field++
 	}
-	err := r.gitLines(ctx, 0, piece, "log", "-z", "--no-show-signature", "--no-merges", "--no-renames", "--name-only",
+	err := r.gitLines(ctx, nil, 0, piece, "log", "-z", "--no-show-signature", "--no-merges", "--no-renames", "--name-only",
 		"--format=%x00%H%x00%B", newer, "^"+older, "--")
 	if err == nil {
 		flush()
@@ -220,7 +220,7 @@ func (r *Repo) Changes(ctx context.Context, older, newer string, each func(histo
 
 // Trees calls each with every commit of a range and its tree.
 func (r *Repo) Trees(ctx context.Context, older, newer string, each func(sha, tree string)) error {
-	return r.gitLines(ctx, '\n', func(line string) {
+	return r.gitLines(ctx, nil, '\n', func(line string) {
 		if sha, tree, ok := strings.Cut(line, " "); ok {
 			each(sha, tree)
 		}
