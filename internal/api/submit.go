@@ -141,6 +141,8 @@ func (c *SeriesRequest) request(files *uploaded) (Request, error) {
 		return r, &BadInput{"head", "a mailbox is applied to base: leave head out"}
 	case files.mbox == nil && c.Head == "":
 		return r, &BadInput{"head", "where does the series end? Name its last commit, or upload a mailbox"}
+	case files.mbox == nil && c.Base == "":
+		return r, &BadInput{"base", "what does the series stand on?"}
 	}
 	if err := revision("base", c.Base); err != nil {
 		return r, err

@@ -95,6 +95,7 @@ func TestSubmitRejects(t *testing.T) {
 		{Check, `{"tests":` + deep, 422, "JSON"},
 		{Check, `{"repo":"` + strings.Repeat("x", 5<<20) + `"}`, 413, "larger than 4194304 bytes"},
 		{Series, `{"repo":"linux","base":"v6.1"}`, 422, "where does the series end"},
+		{Series, `{"repo":"linux","head":"x"}`, 422, "what does the series stand on"},
 		{Series, `{"repo":"linux","head":"v6.1"}`, 422, "base"},
 		{Series, `{"repo":"","base":"v6.1","head":"x"}`, 422, "body.repo"},
 		{Series, `{"repo":"linux","base":"a..b","head":"x"}`, 422, "base: that is a range"},
@@ -248,7 +249,7 @@ func TestMboxAsBody(t *testing.T) {
 	}{
 		{"?repo=linux&base=v6.1&test=a&test=b&profile=cow", "From x\n", mboxType, 201, ""},
 		{"?repo=linux&base=v6.1&test=a&test=b&profile=cow", "From x\n", mailType, 201, ""},
-		{"?repo=linux", "From x\n", mboxType, 422, "base"},
+		{"?repo=linux", "From x\n", mboxType, 201, ""},
 		{"?base=v6.1", "From x\n", mboxType, 422, "repo"},
 		{"?repo=linux&base=v6.1&runs=3", "From x\n", mboxType, 422, "runs"},
 		{"?repo=linux&base=-x", "From x\n", mboxType, 422, "base"},
@@ -263,7 +264,10 @@ func TestMboxAsBody(t *testing.T) {
 		if c.want != 201 || len(w.asked) != 1 {
 			continue
 		}
-		want := Request{Kind: Series, Repo: "linux", Base: "v6.1", Mbox: []byte("From x\n"), Plan: Plan{Profile: "cow", Tests: []string{"a", "b"}}}
+		want := Request{Kind: Series, Repo: "linux", Mbox: []byte("From x\n")}
+		if c.query != "?repo=linux" {
+			want.Base, want.Plan = "v6.1", Plan{Profile: "cow", Tests: []string{"a", "b"}}
+		}
 		if d := cmp.Diff(want, w.asked[0], cmpopts.IgnoreFields(Request{}, "Owner")); d != "" {
 			t.Error(d)
 		}

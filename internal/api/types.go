@@ -16,7 +16,7 @@ type CheckRequest struct {
 // SeriesRequest asks for every commit of base..head, or of a mailbox on base.
 type SeriesRequest struct {
 	Repo string `json:"repo" minLength:"1" maxLength:"100" doc:"Name of a configured repository"`
-	Base string `json:"base" maxLength:"200" pattern:"^[A-Za-z0-9_@][A-Za-z0-9._/@{}^~+-]*$" patternDescription:"a git revision" doc:"What the series stands on"`
+	Base string `json:"base,omitempty" maxLength:"200" pattern:"^[A-Za-z0-9_@][A-Za-z0-9._/@{}^~+-]*$" patternDescription:"a git revision" doc:"What the series stands on; with a mailbox, default: the base-commit that it names, or else the branch or tag that it fits best"`
 	Head string `json:"head,omitempty" maxLength:"200" pattern:"^[A-Za-z0-9_@][A-Za-z0-9._/@{}^~+-]*$" patternDescription:"a git revision" doc:"Last commit of the series; left out with a mailbox"`
 	Plan
 }

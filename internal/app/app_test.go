@@ -218,7 +218,7 @@ func TestSeriesRange(t *testing.T) {
 		{nil, "m", "", revRange{mbox: "m"}, true},
 		{[]string{"a..b"}, "m", "a", revRange{}, false},
 	} {
-		got, err := seriesRange(c.args, c.mbox, c.base)
+		got, err := seriesRange(c.args, inputFlags{mbox: c.mbox, base: c.base})
 		if (err == nil) != c.ok || got != c.want {
 			t.Errorf("%v %q %q: %+v, %v", c.args, c.mbox, c.base, got, err)
 		}

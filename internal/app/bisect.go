@@ -19,13 +19,15 @@ func newBisect(o *options) *cobra.Command {
 	var repo, good, bad, test, program, script, resume string
 	var req searchRequest
 	var far remote
+	var in inputFlags
 	cmd := &cobra.Command{
-		Use:   "bisect --repo DIR --good REV --bad REV (--test NAME | --script FILE | --program FILE)",
+		Use:   "bisect --repo DIR (--good REV --bad REV | --mbox FILE [--base REV] | --bundle FILE [--base REV]) (--test NAME | --script FILE | --program FILE)",
 		Short: "Find the commit that broke a test",
 		Example: `  orchestrator bisect --repo ~/linux --good v6.1 --bad HEAD --test cow/vmsplice-child-unmap/thp-pmd
   orchestrator bisect --repo ~/linux --good v6.1 --bad HEAD --program repro.c
   orchestrator bisect --repo ~/linux --good v6.1 --bad HEAD --test cow/vmsplice-child-unmap/thp-pmd --path mm --suspect mm/gup.c
   orchestrator bisect --repo ~/linux --good v6.1 --bad HEAD --find-fix --program repro.c
+  orchestrator bisect --repo ~/linux --mbox cow.mbox --test cow/vmsplice-child-unmap/thp-pmd
   orchestrator bisect --resume bisect-1a2b3c4d`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -50,6 +52,9 @@ func newBisect(o *options) *cobra.Command {
 				return err
 			}
 			if far.server != "" {
+				if in.mbox != "" {
+					return usagef("--server with --mbox is for series: bisect mail here, or the commits of its series there by their ids")
+				}
 				return far.bisect(cmd, o, p, req, repo, good, bad)
 			}
 			all, err := p.request(cmd.Context(), o, "bisect")
@@ -57,22 +62,33 @@ func newBisect(o *options) *cobra.Command {
 				return err
 			}
 			all.Search = req
+			r := revRange{base: in.base, mbox: in.mbox, bundle: in.bundle}
 			switch {
 			case repo == "":
 				return usagef("--repo is missing: the kernel's git repository")
-			case good == "" || bad == "":
+			case in.mbox != "" && in.bundle != "":
+				return usagef("--mbox and --bundle exclude each other")
+			case r.brought() && (good != "" || bad != ""):
+				return usagef("--mbox and --bundle bring both ends, and --base says what they stand on: leave --good and --bad out")
+			case !r.brought() && (good == "" || bad == ""):
 				return usagef("both ends are needed: --good REV and --bad REV")
+			case !r.brought() && in.base != "":
+				return usagef("--base is for --mbox and --bundle")
 			case chased == 0:
 				return usagef("what to chase? --test NAME, --script FILE or --program FILE")
 			}
 			if all.Repo, err = filepath.Abs(repo); err != nil {
 				return err
 			}
-			return o.startBisect(cmd.Context(), all, good, bad)
+			if !r.brought() {
+				r.base, r.head = good, bad
+			}
+			return o.startBisect(cmd.Context(), all, r)
 		},
 	}
 	p.register(cmd)
 	far.register(cmd)
+	in.register(cmd)
 	f := cmd.Flags()
 	f.StringVar(&repo, "repo", "", "the kernel's git repository `directory`; only read, never changed")
 	f.StringVar(&good, "good", "", "a commit where the test passes, ancestor of the bad one; with --find-fix the newer end")
@@ -86,7 +102,7 @@ func newBisect(o *options) *cobra.Command {
 }
 
 // startBisect checks the range, records the job and carries it out.
-func (o *options) startBisect(ctx context.Context, req request, goodRev, badRev string) error {
+func (o *options) startBisect(ctx context.Context, req request, r revRange) error {
 	if err := chasesOne(req); err != nil {
 		return err
 	}
@@ -95,9 +111,16 @@ func (o *options) startBisect(ctx context.Context, req request, goodRev, badRev 
 		return err
 	}
 	defer ws.close()
-	if req, err = o.prepareBisect(ctx, ws, req, goodRev, badRev); err != nil {
+	tell := func(what string) { fmt.Fprintln(o.stderr, what) }
+	remove, err := getMail(ctx, ws.cache, &r, tell)
+	if err != nil {
 		return err
 	}
+	defer remove()
+	if req, err = o.prepareBisect(ctx, ws, req, r, tell); err != nil {
+		return err
+	}
+	req.Command = o.again(r, req)
 	id, err := ws.newJob(ctx, req)
 	if err != nil {
 		return err
@@ -119,16 +142,25 @@ func chasesOne(req request) error {
 	return nil
 }
 
-// prepareBisect finds the ends of a bisection, and what a build costs.
-func (o *options) prepareBisect(ctx context.Context, ws *workspace, req request, goodRev, badRev string) (request, error) {
+// prepareBisect finds the ends of a bisection, the good and the bad one or what comes
+// with it, and what a build costs.
+func (o *options) prepareBisect(ctx context.Context, ws *workspace, req request, r revRange, tell func(string)) (request, error) {
 	repo, err := gitrepo.Open(ctx, ws.data, req.Repo)
 	if err != nil {
 		return req, err
 	}
+	if r.brought() {
+		base, head, err := ws.takeInput(ctx, repo, r, tell)
+		if err != nil {
+			return req, err
+		}
+		req.Base, req.Head = base.SHA, head
+		return req, o.predict(ctx, ws, repo, &req)
+	}
 	// The older end first.
-	revs, names := [2]string{goodRev, badRev}, [2]string{"--good", "--bad"}
+	revs, names := [2]string{r.base, r.head}, [2]string{"--good", "--bad"}
 	if req.Search.FindFix {
-		revs, names = [2]string{badRev, goodRev}, [2]string{"--bad", "--good"}
+		revs, names = [2]string{r.head, r.base}, [2]string{"--bad", "--good"}
 	}
 	var ends [2]kernel.Commit
 	for i, rev := range revs {

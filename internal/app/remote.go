@@ -31,7 +31,7 @@ func (r *remote) register(cmd *cobra.Command) {
 
 // plan is what the flags ask for in the words of the API.
 func (r *remote) plan(cmd *cobra.Command, p planFlags) (api.Plan, error) {
-	for _, local := range []string{"no-sandbox", "boot-per-run", "kernel", "modules", "tree", "resume"} {
+	for _, local := range []string{"no-sandbox", "boot-per-run", "kernel", "modules", "tree", "resume", "bundle"} {
 		if f := cmd.Flags().Lookup(local); f != nil && f.Changed {
 			return api.Plan{}, usagef("--%s is not for a service: leave it or --server out", local)
 		}
@@ -81,14 +81,26 @@ func (r *remote) plan(cmd *cobra.Command, p planFlags) (api.Plan, error) {
 	return plan, nil
 }
 
-func (r *remote) series(cmd *cobra.Command, o *options, p planFlags, repo, mbox, base string, args []string) error {
+func (r *remote) series(cmd *cobra.Command, o *options, p planFlags, repo string, in inputFlags, args []string) error {
 	plan, err := r.plan(cmd, p)
 	if err != nil {
 		return err
 	}
-	span, err := seriesRange(args, mbox, base)
+	span, err := seriesRange(args, in)
 	if err != nil {
 		return err
+	}
+	_, cache, err := o.dirs()
+	if err != nil {
+		return err
+	}
+	remove, err := getMail(cmd.Context(), cache, &span, func(what string) { fmt.Fprintln(o.stderr, what) })
+	if err != nil {
+		return err
+	}
+	defer remove()
+	if st, err := os.Stat(span.mbox); err == nil && st.IsDir() {
+		return usagef("--mbox %s: a service takes mail in one file, and this is a directory", span.mbox)
 	}
 	ask := api.SeriesRequest{Repo: repo, Base: span.base, Head: span.head, Plan: plan}
 	return r.do(cmd.Context(), o, func(c *client.Client) (api.Submitted, error) {

@@ -20,13 +20,15 @@ func newSeries(o *options) *cobra.Command {
 	var p planFlags
 	var far remote
 	var pull pullFlags
-	var repo, mbox, base, resume string
+	var in inputFlags
+	var repo, resume string
 	cmd := &cobra.Command{
-		Use:   "series --repo DIR (BASE..HEAD | --mbox FILE [--base REV] | --pr OWNER/REPO#N [--post])",
+		Use:   "series --repo DIR (BASE..HEAD | --mbox FILE [--base REV] | --bundle FILE [BASE..HEAD] | --pr OWNER/REPO#N [--post])",
 		Short: "Test every commit of a series",
 		Example: `  orchestrator series --repo ~/linux v6.1..my-branch
   orchestrator series --repo ~/linux --mbox cow.mbox --base v6.1
   orchestrator series --repo ~/linux --mbox https://lore.kernel.org/linux-mm/MESSAGE-ID/
+  orchestrator series --repo ~/linux --bundle cow.bundle
   orchestrator series --repo ~/linux --pr torvalds/linux#123 --post
   orchestrator series --resume series-1a2b3c4d`,
 		Args: cobra.MaximumNArgs(1),
@@ -34,11 +36,11 @@ func newSeries(o *options) *cobra.Command {
 			if resume != "" {
 				return o.resume(cmd, "series", resume, args)
 			}
-			if err := pull.prepare(args, mbox, base); err != nil {
+			if err := pull.prepare(args, in); err != nil {
 				return err
 			}
 			if far.server != "" {
-				return far.series(cmd, o, p, repo, mbox, base, args)
+				return far.series(cmd, o, p, repo, in, args)
 			}
 			req, err := p.request(cmd.Context(), o, "series")
 			if err != nil {
@@ -58,7 +60,7 @@ func newSeries(o *options) *cobra.Command {
 			if req.Repo, err = filepath.Abs(repo); err != nil {
 				return err
 			}
-			r, err := seriesRange(args, mbox, base)
+			r, err := seriesRange(args, in)
 			if err != nil {
 				return err
 			}
@@ -68,10 +70,9 @@ func newSeries(o *options) *cobra.Command {
 	p.register(cmd)
 	p.registerTests(cmd, true)
 	far.register(cmd)
+	in.register(cmd)
 	f := cmd.Flags()
 	f.StringVar(&repo, "repo", "", "the kernel's git repository `directory`; only read, never changed")
-	f.StringVar(&mbox, "mbox", "", "patches to apply, in a mailbox `file`, plain or compressed, a Maildir, or a directory of patches, - for standard input, or a thread at lore.kernel.org by its address or a message id: the newest version of the series in it")
-	f.StringVar(&base, "base", "", "commit that the mail applies to (default: the base-commit that it names, or else the branch or tag that it fits best)")
 	f.StringVar(&resume, "resume", "", "go on with an interrupted series by its `id`")
 	f.StringVar(&pull.pull, "pr", "", "test the commits of a pull request at GitHub, `OWNER/REPO#N`; --repo is a clone, by default this directory")
 	f.BoolVar(&pull.post, "post", false, "with --pr: post the results, with the token of $GITHUB_TOKEN; else they are printed")
@@ -79,31 +80,29 @@ func newSeries(o *options) *cobra.Command {
 	return cmd
 }
 
-// revRange is what the user gave: two revisions, or mail and its base. The mail is
-// called name if it has another than that of its file, and is gone afterwards if it
-// was piped.
-type revRange struct {
-	base, head, mbox, name string
-	piped                  bool
-}
-
-func seriesRange(args []string, mbox, base string) (revRange, error) {
+func seriesRange(args []string, in inputFlags) (revRange, error) {
+	r := revRange{base: in.base, mbox: in.mbox, bundle: in.bundle}
 	switch {
-	case mbox != "" && len(args) > 0:
+	case in.mbox != "" && in.bundle != "":
+		return revRange{}, usagef("--mbox and --bundle exclude each other")
+	case in.mbox != "" && len(args) > 0:
 		return revRange{}, usagef("BASE..HEAD and --mbox exclude each other")
-	case mbox != "":
-		return revRange{base: base, mbox: mbox}, nil
+	case in.bundle != "" && in.base != "" && len(args) > 0:
+		return revRange{}, usagef("BASE..HEAD and --base exclude each other")
+	case in.mbox != "", in.bundle != "" && len(args) == 0:
+		return r, nil
 	case len(args) == 0:
-		return revRange{}, usagef("which commits? BASE..HEAD, or --mbox FILE")
+		return revRange{}, usagef("which commits? BASE..HEAD, --mbox FILE or --bundle FILE")
 	}
 	b, h, ok := strings.Cut(args[0], "..")
 	if !ok || b == "" || strings.HasPrefix(h, ".") {
 		return revRange{}, usagef("%s: not a range; write BASE..HEAD", args[0])
 	}
-	if h == "" {
+	if h == "" && in.bundle == "" {
 		h = "HEAD"
 	}
-	return revRange{base: b, head: h}, nil
+	r.base, r.head = b, h
+	return r, nil
 }
 
 // startSeries finds the commits, records the job and carries it out.
@@ -125,6 +124,7 @@ func (o *options) startSeries(ctx context.Context, req request, r revRange) erro
 	if req, err = prepareSeries(ctx, ws, req, r, tell); err != nil {
 		return err
 	}
+	req.Command = o.again(r, req)
 	id, err := ws.newJob(ctx, req)
 	if err != nil {
 		return err
@@ -132,7 +132,7 @@ func (o *options) startSeries(ctx context.Context, req request, r revRange) erro
 	return o.runSeries(ctx, ws, id, req)
 }
 
-// prepareSeries finds the commits of a series, and makes those of a mailbox, of
+// prepareSeries finds the commits of a series, and takes those that come with it, of
 // which it tells what it took.
 func prepareSeries(ctx context.Context, ws *workspace, req request, r revRange, tell func(string)) (request, error) {
 	repo, err := gitrepo.Open(ctx, ws.data, req.Repo)
@@ -140,8 +140,8 @@ func prepareSeries(ctx context.Context, ws *workspace, req request, r revRange, 
 		return req, err
 	}
 	var base kernel.Commit
-	if r.mbox != "" {
-		base, req.Head, err = ws.applyOnBase(ctx, repo, r, tell)
+	if r.brought() {
+		base, req.Head, err = ws.takeInput(ctx, repo, r, tell)
 	} else if base, err = repo.Resolve(ctx, r.base); err == nil {
 		if err = repo.CheckKernel(ctx, base); err == nil {
 			req.Head, err = seriesHead(ctx, repo, base, r)

@@ -228,12 +228,12 @@ func (p *printing) Want(_ context.Context, l store.Letter) (bool, error) {
 
 // prepare says what does not go together, and takes the token away before a
 // compiler could see it.
-func (f *pullFlags) prepare(args []string, mbox, base string) (err error) {
+func (f *pullFlags) prepare(args []string, in inputFlags) (err error) {
 	switch {
 	case f.pull == "" && f.post:
 		return usagef("--post is for --pr")
-	case f.pull != "" && (len(args) > 0 || mbox != "" || base != ""):
-		return usagef("--pr brings its own commits: without BASE..HEAD, --mbox and --base")
+	case f.pull != "" && (len(args) > 0 || in != inputFlags{}):
+		return usagef("--pr brings its own commits: without BASE..HEAD, --mbox, --bundle and --base")
 	case f.pull == "":
 		return nil
 	}

@@ -234,12 +234,31 @@ func TestServer(t *testing.T) {
 		}
 		return path
 	}
+	git := func(args ...string) string {
+		out, err := exec.Command("git", append([]string{"-C", repo}, args...)...).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(out)
+	}
+	git("branch", "side", "main~3")
+	mail := own("mail", git("format-patch", "--stdout", "main~3..main"))
+	in, err := os.Open(mail)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	defer func(was *os.File) { os.Stdin = was }(os.Stdin)
+	os.Stdin = in
 	for _, c := range []struct {
 		token  string
 		args   string
 		status int
 		stdout string // or stderr
 	}{
+		{token, "series --mbox " + mail + " --repo linux --test cow/fork-basic/base --format json", 0, `"subject": "mm: change 29"`},
+		{token, "series --mbox - --base side --repo linux --test cow/fork-basic/base --format json", 0, `"subject": "mm: change 29"`},
+		{token, "series --mbox " + own("text", "hello\n") + " --repo linux", exitUsage, "the mail: 0 mails without a patch"},
 		{token, "series main~8..main --repo linux --test cow/fork-basic/base", exitBad, `"mm: change 24" breaks cow/fork-basic/base`},
 		{token, "series main~3..main~1 --repo linux --test cow/fork-basic/base --format json", exitBad, `"schema": "kbisect/series/v1"`},
 		{token, "bisect --repo linux --good main~20 --bad main --script " + own("own.sh", "exit 0\n"), 0, "found: "},

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -188,18 +187,22 @@ func (s *service) prepare(ctx context.Context, sub submission) (request, string,
 		req, err = prepareCheck(ctx, s.ws, req, sub.rev)
 	case "series":
 		var r revRange
-		if r, err = seriesSpan(sub.span); err != nil {
-			break
-		}
+		var told []string
 		if len(sub.mbox) > 0 {
+			r.base, r.name = strings.TrimSpace(sub.span), "the mail"
 			var remove func()
 			if r.mbox, remove, err = spoolMbox(s.ws.data, sub.mbox); err != nil {
 				break
 			}
 			defer remove()
-			title = fmt.Sprintf("%d bytes of mail on %s", len(sub.mbox), r.base)
+		} else if r, err = seriesSpan(sub.span); err != nil {
+			break
 		}
-		req, err = prepareSeries(ctx, s.ws, req, r, func(string) {})
+		req, err = prepareSeries(ctx, s.ws, req, r, func(what string) { told = append(told, what) })
+		if told != nil {
+			slices.Reverse(told) // what it is first, then on what, and why
+			title = strings.Join(told, "; ")
+		}
 	case "bisect":
 		req.Runs, req.MaxRuns, req.Search.MaxRuns = 1, 0, req.MaxRuns
 		if err := chasesOne(req); err != nil {
@@ -213,7 +216,7 @@ func (s *service) prepare(ctx context.Context, sub submission) (request, string,
 			break
 		}
 		title = chased(req) + ", " + title
-		req, err = s.o.prepareBisect(ctx, s.ws, req, good, bad)
+		req, err = s.o.prepareBisect(ctx, s.ws, req, revRange{base: good, head: bad}, nil)
 	default:
 		return fail("kind", usagef("%q: check, series or bisect", sub.kind))
 	}
@@ -246,7 +249,7 @@ func seriesSpan(span string) (revRange, error) {
 	if !strings.Contains(span, "..") && span != "" {
 		return revRange{base: span, head: "HEAD"}, nil
 	}
-	return seriesRange([]string{span}, "", "")
+	return seriesRange([]string{span}, inputFlags{})
 }
 
 // spoken is the command line that asks for the same, of a repository by its
