@@ -115,7 +115,7 @@ func (b *bisection) probe(ctx context.Context, p bisect.Probe) error {
 		step.Build, step.Log, step.LogDigest = how(build), build.Log, build.LogDigest
 	}
 	if build.Status != kernel.BuildOK {
-		b.skip(step, c, p, "does not build: "+build.Error)
+		b.skip(step, c, p, build.Trouble())
 		return nil
 	}
 	if b.res.Release == "" { // the end that fails comes first
@@ -230,7 +230,7 @@ func (b *bisection) build(ctx context.Context, p bisect.Probe, c kernel.Commit) 
 		return build, &RefusedError{c.Short(), build.Error}
 	}
 	b.builds[p.Commit] = build
-	if !build.Cached {
+	if !build.Cached && build.Status != kernel.BuildConflict {
 		b.res.Builds++
 	}
 	return build, nil
@@ -259,6 +259,8 @@ func (b *bisection) lookAhead(ctx context.Context, under int) error {
 // how says where a kernel came from.
 func how(build kernel.Build) string {
 	switch {
+	case build.Status == kernel.BuildConflict:
+		return string(build.Status)
 	case build.Status != kernel.BuildOK:
 		return "failed"
 	case build.Cached:

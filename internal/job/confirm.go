@@ -84,7 +84,7 @@ func (l *Lab) rebuild(ctx context.Context, f Finding, c kernel.Commit, why strin
 	}
 	r := kernel.Rebuilt{SHA: c.SHA, Verdict: kernel.Untestable}
 	if build.Status != kernel.BuildOK {
-		r.Reason = "does not build: " + build.Error
+		r.Reason = build.Trouble()
 		return r, nil
 	}
 	r.Same = before.Status == kernel.BuildOK && before.Kernel.Digest == build.Kernel.Digest

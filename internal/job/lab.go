@@ -200,7 +200,7 @@ func (s *subject) recorded(ctx context.Context, p runner.Program) ([]kernel.Run,
 
 // sign says in a run whose it is.
 func (s *subject) sign(r *kernel.Run) {
-	r.Commit, r.Release, r.Kernel = s.commit, s.kernel.Release, s.kernel.Digest
+	r.Commit, r.Release, r.Kernel, r.Carried = s.commit, s.kernel.Release, s.kernel.Digest, s.kernel.Carried
 }
 
 // ready boots the kernel unless it is up.

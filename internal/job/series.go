@@ -70,7 +70,7 @@ func (st *seriesTest) row(ctx context.Context, e Event, left []kernel.Commit) (k
 		st.builds.soon(ctx, left[1:])
 	}
 	if row.Build.Status != kernel.BuildOK {
-		row.Tests = st.plan.Untestable("does not build: " + row.Build.Error)
+		row.Tests = st.plan.Untestable(row.Build.Trouble())
 		return row, nil, nil
 	}
 	s := l.subject(row.Build.Kernel, row.SHA)

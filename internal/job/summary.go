@@ -11,7 +11,7 @@ import (
 // "untestable: …".
 func Summary(row kernel.CommitResult) string {
 	if row.Build.Status != kernel.BuildOK {
-		return "untestable: does not build: " + row.Build.Error
+		return "untestable: " + row.Build.Trouble()
 	}
 	if row.Boot.Status != kernel.BootOK {
 		return "untestable: does not boot: " + row.Boot.Reason

@@ -147,6 +147,7 @@ type Run struct {
 	Commit    string        `json:"commit,omitempty"`  // whose kernel it was; others with the same image use it, too
 	Release   string        `json:"release,omitempty"` // of the kernel: uname -r
 	Kernel    string        `json:"kernel,omitempty"`  // digest of its image
+	Carried   string        `json:"carried,omitempty"` // see Kernel
 	Outcome   Outcome       `json:"outcome"`
 	Signature Signature     `json:"signature,omitzero"`
 	Known     Known         `json:"known,omitempty"`
@@ -187,6 +188,9 @@ type Kernel struct {
 	ConfigCRC    string `json:"config_crc,omitempty"` // its CRC-32, which a running kernel shows too
 	// Modules is what is loaded before any test, nil for nothing.
 	Modules *Modules `json:"modules,omitempty"`
+	// Carried are the names of the patches in it that its commit has not, with
+	// commas between them.
+	Carried string `json:"carried,omitempty"`
 }
 
 // Name is what a kernel is called where it is no commit: its release or, while
@@ -215,6 +219,9 @@ const (
 	BuildOK      BuildStatus = "ok"
 	BuildFailed  BuildStatus = "failed"  // the compiler or linker gave up
 	BuildRefused BuildStatus = "refused" // a requested config symbol did not survive
+	// BuildConflict is of a commit that a carried patch does not apply to:
+	// nothing was built.
+	BuildConflict BuildStatus = "conflict"
 )
 
 // Build is the record of turning one commit into a kernel.
@@ -232,6 +239,14 @@ type Build struct {
 	// changes nothing that the build reads.
 	SameAs string `json:"same_as,omitempty"`
 	Kernel Kernel `json:"kernel,omitzero"`
+}
+
+// Trouble says why there is no kernel.
+func (b *Build) Trouble() string {
+	if b.Status == BuildConflict {
+		return b.Error // says that it is no fault of the commit's
+	}
+	return "does not build: " + b.Error
 }
 
 // FileChange is a file in which two commits differ.

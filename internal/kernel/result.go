@@ -24,6 +24,7 @@ type CheckResult struct {
 	Tests   []TestResult `json:"tests"`
 	Seconds float64      `json:"seconds"`
 	Host    Host         `json:"host"`
+	Carried []Carried    `json:"carried,omitempty"`
 	Allowed []Allowed    `json:"allowed,omitempty"`
 	Command string       `json:"command"`
 	Started time.Time    `json:"started"`
@@ -70,6 +71,7 @@ type SeriesResult struct {
 	FirstFixed map[string]string   `json:"first_fixed,omitempty"` // test -> sha of the first commit that cures its failure
 	Seconds    float64             `json:"seconds"`
 	Host       Host                `json:"host"`
+	Carried    []Carried           `json:"carried,omitempty"`
 	Allowed    []Allowed           `json:"allowed,omitempty"`
 	Command    string              `json:"command"`
 	Started    time.Time           `json:"started"`
@@ -229,9 +231,17 @@ type BisectResult struct {
 	Doubt         string        `json:"doubt,omitempty"`         // what would change its mind, in one sentence
 	Confirmation  *Confirmation `json:"confirmation,omitempty"`
 	Host          Host          `json:"host"`
+	Carried       []Carried     `json:"carried,omitempty"`
 	Allowed       []Allowed     `json:"allowed,omitempty"`
 	Command       string        `json:"command"`
 	Started       time.Time     `json:"started"`
+}
+
+// Carried is a patch that every commit of a job was given.
+type Carried struct {
+	Name   string   `json:"name"`
+	Digest string   `json:"digest"`          // sha256 of the patch
+	There  []string `json:"there,omitempty"` // the commits that had it already
 }
 
 // Allowed is a complaint of the kernel that the user knows and that counts for

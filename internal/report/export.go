@@ -16,6 +16,7 @@ type export struct {
 	kernels                             []tested
 	firstBad                            map[string]string // test -> sha, of a series
 	bisect                              *kernel.BisectResult
+	carried                             []kernel.Carried
 	commits                             string // what the URLs of commits begin with, "" for no links
 }
 
@@ -46,7 +47,7 @@ func newExport(v any) (*export, error) {
 		if r.Commit != nil {
 			t.sha, t.subject, t.name = r.Commit.SHA, r.Commit.Subject, r.Commit.Short()
 		}
-		e.kernels = []tested{t}
+		e.kernels, e.carried = []tested{t}, r.Carried
 	case *kernel.MatrixResult:
 		e.id, e.kind, e.profile, e.command, e.host, e.started, e.seconds = r.ID, "matrix", r.Profile, r.Command, r.Host, r.Started, r.Seconds
 		for _, c := range arrangeMatrix(r).cols {
@@ -54,14 +55,14 @@ func newExport(v any) (*export, error) {
 		}
 	case *kernel.SeriesResult:
 		e.id, e.kind, e.profile, e.command, e.host, e.started, e.seconds = r.ID, "series", r.Profile, r.Command, r.Host, r.Started, r.Seconds
-		e.firstBad = r.FirstBad
+		e.firstBad, e.carried = r.FirstBad, r.Carried
 		for _, w := range arrange(r).rows {
 			e.kernels = append(e.kernels, tested{sha: w.SHA, subject: w.Subject, name: kernel.Abbrev(w.SHA), base: w.Base,
 				kernel: w.Build.Kernel, build: &w.Build, boot: w.Boot, tests: w.Tests})
 		}
 	case *kernel.BisectResult:
 		e.id, e.kind, e.profile, e.command, e.host, e.started, e.seconds = r.ID, "bisect", r.Profile, r.Command, r.Host, r.Started, r.Seconds
-		e.bisect, e.kernels = r, steps(r)
+		e.bisect, e.kernels, e.carried = r, steps(r), r.Carried
 	}
 	return e, nil
 }
@@ -97,8 +98,8 @@ func steps(r *kernel.BisectResult) []tested {
 		default:
 			t.Verdict = kernel.Inconclusive
 		}
-		if s.Build == string(kernel.BuildFailed) {
-			k.build = &kernel.Build{Status: kernel.BuildFailed, Error: s.Reason, Log: s.Log}
+		if status := kernel.BuildStatus(s.Build); unbuilt(&kernel.Build{Status: status}) {
+			k.build = &kernel.Build{Status: status, Error: s.Reason, Log: s.Log}
 		}
 	}
 	return out

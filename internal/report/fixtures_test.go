@@ -323,6 +323,40 @@ func untestableSeries() *kernel.SeriesResult {
 	return r
 }
 
+// carriedSeries has a patch that is not for its second commit, and was there
+// already on others.
+func carriedSeries() *kernel.SeriesResult {
+	r := cleanSeries()
+	conflict := ok(2, "mm: in the way", nil)
+	conflict.Build = kernel.Build{Status: kernel.BuildConflict, Error: "carried hot-fix.patch does not apply: mm/memory.c, hunk 2 of 3 (line 47)"}
+	conflict.Boot = kernel.Boot{Status: kernel.BootNone}
+	conflict.Tests = tests(func(_ string, t *kernel.TestResult) {
+		*t = kernel.TestResult{Name: t.Name, Verdict: kernel.Untestable, Reason: conflict.Build.Error}
+	})
+	r.Commits = []kernel.CommitResult{r.Commits[0], conflict, ok(3, "mm: three", tests(nil)), ok(4, "mm: four", tests(nil))}
+	r.Carried = []kernel.Carried{{Name: "gup_test-hook.patch", Digest: strings.Repeat("ab", 32), There: []string{sha(1), sha(3), sha(4)}}, {Name: "hot-fix.patch", Digest: strings.Repeat("cd", 32)}}
+	return r
+}
+
+// carriedBisect had to pass over a commit that a patch is not for.
+func carriedBisect() *kernel.BisectResult {
+	r := bisectFixture()
+	r.Carried = carriedSeries().Carried
+	s := kernel.BisectStep{SHA: sha(3), Subject: "mm: in the way", Why: "search", Outcome: "skip", Build: string(kernel.BuildConflict), Left: 5, Reason: "carried hot-fix.patch does not apply: mm/memory.c, hunk 2 of 3 (line 47)"}
+	r.Steps, r.Skipped = append(r.Steps, s), append(r.Skipped, kernel.Candidate{SHA: s.SHA, Subject: s.Subject})
+	return r
+}
+
+func carriedCheck() *kernel.CheckResult {
+	r := checkFixture()
+	r.Build = &kernel.Build{Status: kernel.BuildConflict, Error: "carried hot-fix.patch does not apply: mm/memory.c, hunk 2 of 3 (line 47)"}
+	r.Boot, r.Carried = kernel.Boot{Status: kernel.BootNone}, carriedSeries().Carried
+	for i := range r.Tests {
+		r.Tests[i] = kernel.TestResult{Name: r.Tests[i].Name, Verdict: kernel.Untestable, Reason: r.Build.Error}
+	}
+	return r
+}
+
 func interruptedSeries() *kernel.SeriesResult {
 	r := seriesFixture()
 	r.Status = "interrupted"
@@ -491,6 +525,7 @@ func fixtures() map[string]any {
 	return map[string]any{
 		"check":             checkFixture(),
 		"check-empty":       &kernel.CheckResult{Kernel: kernel.Kernel{Release: "6.1.0"}, Profile: "slim", Boot: kernel.Boot{Status: kernel.BootOK}},
+		"check-carried":     carriedCheck(),
 		"check-modules":     distributionCheck(),
 		"check-remarks":     remarkableCheck(),
 		"check-no-boot":     &kernel.CheckResult{Kernel: kernel.Kernel{Release: "6.1.0"}, Profile: "slim", Boot: untestableSeries().Commits[1].Boot, Host: host},
@@ -504,10 +539,12 @@ func fixtures() map[string]any {
 		"series-harmless":   harmlessSeries(),
 		"series-clean":      cleanSeries(),
 		"series-untestable": untestableSeries(),
+		"series-carried":    carriedSeries(),
 		"series-interrupt":  interruptedSeries(),
 		"series-empty":      &kernel.SeriesResult{Status: "done", Profile: "slim"},
 		"series-hostile":    hostileSeries(),
 		"bisect":            bisectFixture(),
+		"bisect-carried":    carriedBisect(),
 		"bisect-set":        setBisect(),
 		"bisect-fix":        fixBisect(),
 		"bisect-not":        bisectAs(kernel.NotReproduced, "0 of 40 runs failed at the bad end"),

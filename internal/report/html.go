@@ -170,8 +170,8 @@ type trouble struct {
 
 func troubleOf(b *kernel.Build, boot *kernel.Boot, links Links) *trouble {
 	switch {
-	case b != nil && b.Status == kernel.BuildFailed:
-		return &trouble{What: "does not build", Log: plain(b.Log), Href: links.log(b.LogDigest), Error: strings.TrimRight(console.Clean([]byte(b.Error), maxExcerpt), "\n")}
+	case b != nil && unbuilt(b):
+		return &trouble{What: unbuiltWhy(b), Log: plain(b.Log), Href: links.log(b.LogDigest), Error: strings.TrimRight(console.Clean([]byte(b.Error), maxExcerpt), "\n")}
 	case boot.Status == kernel.BootFailed:
 		return &trouble{What: "does not boot", Reason: plain(boot.Reason), Sig: failure(boot.Signature), Console: marked(boot.Console)}
 	}

@@ -97,6 +97,7 @@ func bisectPage(r *kernel.BisectResult, links Links) *page {
 			pair{"Good", r.Good.Short() + " " + r.Good.Subject},
 			pair{"Bad", r.Bad.Short() + " " + r.Bad.Subject},
 			pair{"Looked at", looked(r)},
+			pair{"Carried", carried(r.Carried)},
 			pair{"Rates", rates(r)},
 			pair{"Repeated", iterations(r)},
 			pair{"Stopped", r.Reason},

@@ -62,7 +62,7 @@ func seriesPage(s *series, links Links) *page {
 	}
 	return &page{
 		Kind: "series", Verdict: s.sentence(), Also: s.also(), Tone: tone, Series: h, Command: plain(s.Command),
-		Facts: pairs(pair{"Profile", s.Profile}, pair{"Base", kernel.Abbrev(s.Base.SHA) + " " + s.Base.Subject}),
+		Facts: pairs(pair{"Profile", s.Profile}, pair{"Base", kernel.Abbrev(s.Base.SHA) + " " + s.Base.Subject}, pair{"Carried", carried(s.Carried)}),
 		Foot:  foot(s.ID, seriesSchema, s.Seconds, s.Started, s.Host),
 	}
 }
@@ -123,7 +123,7 @@ func (s *series) htmlRow(i int, cols []int, breaks []string, told map[int]string
 	r := &s.rows[i]
 	out := htmlRow{
 		ID: "c" + itoa(i), Num: r.num, Short: plain(kernel.Abbrev(r.SHA)), Subject: plain(r.Subject),
-		Build:   links.built(stage(buildWord(&r.Build), r.Build.Status == kernel.BuildFailed, i), &r.Build),
+		Build:   links.built(stage(buildWord(&r.Build), unbuilt(&r.Build), i), &r.Build),
 		Boot:    stage(bootWord(&r.Boot), r.Boot.Status == kernel.BootFailed, i),
 		First:   len(breaks) > 0,
 		Breaks:  breaks,

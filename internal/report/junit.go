@@ -111,6 +111,11 @@ func (e *export) junitSuite(k *tested) junitSuite {
 	add("profile", e.profile)
 	add("config", k.kernel.ConfigDigest)
 	add("command", e.command)
+	var given []string
+	for _, c := range e.given(k) {
+		given = append(given, c.Name)
+	}
+	add("carried", strings.Join(given, ", "))
 	for _, test := range sortedKeys(e.firstBad) {
 		add("first_bad."+test, e.firstBad[test])
 	}
@@ -120,7 +125,11 @@ func (e *export) junitSuite(k *tested) junitSuite {
 	}
 	if k.build != nil && k.build.Status != "" {
 		c := e.junitCase("build", k.build.Seconds)
-		if k.build.Status != kernel.BuildOK {
+		switch k.build.Status {
+		case kernel.BuildOK:
+		case kernel.BuildConflict:
+			c.Error = cause("carry", firstLine(k.build.Error), k.build.Error)
+		default:
 			c.Failure = cause("build", "does not build: "+firstLine(k.build.Error), k.build.Error)
 		}
 		s.Cases = append(s.Cases, c)

@@ -121,7 +121,8 @@ func (e *export) kcidbKernel(out *kcidb, k *tested, num string, failing map[stri
 	co := kcidbCheckout{ID: e.kcidbID("checkout", num), Origin: origin, Comment: plain(k.subject), Valid: true,
 		Misc: misc("job", e.id, "name", k.name)}
 	if isHash.MatchString(k.sha) {
-		co.Hash, co.Patchset = k.sha, new(string)
+		hash := patchset(e.given(k))
+		co.Hash, co.Patchset = k.sha, &hash
 	}
 	if !e.started.IsZero() {
 		co.StartTime = e.started.UTC().Format(time.RFC3339)
@@ -135,7 +136,7 @@ func (e *export) kcidbKernel(out *kcidb, k *tested, num string, failing map[stri
 			b.Status = "PASS"
 		case kernel.BuildFailed:
 			b.Status, b.LogExcerpt = "FAIL", excerpt(k.build.Error)
-		case kernel.BuildRefused: // the configuration asks for what this tree has not
+		case kernel.BuildRefused, kernel.BuildConflict: // the configuration or a carried patch asks for what this tree has not
 			b.Status, b.LogExcerpt = "ERROR", excerpt(k.build.Error)
 		}
 	}

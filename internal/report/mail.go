@@ -70,6 +70,9 @@ func Mail(w io.Writer, v any) error {
 		kernelOf += ", built by " + plain(r.Host.Compiler)
 	}
 	m.para(kernelOf + ".")
+	if s := carried(r.Carried); s != "" {
+		m.para("On top of each commit: " + s + ".")
+	}
 	if s := looked(r); s != "" {
 		m.para("Searched were only " + s + ".")
 	}

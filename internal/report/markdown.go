@@ -60,6 +60,9 @@ func MarkdownPart(v any, o MarkdownOptions) (string, error) {
 	if e.seconds > 0 {
 		took = seconds(e.seconds)
 	}
+	if s := carried(e.carried); s != "" {
+		facts = append(facts, mdText("carried "+s))
+	}
 	for _, f := range []string{"job " + e.id, "profile " + e.profile, machine(e.host), took} {
 		if f = strings.TrimSpace(plain(f)); f != "" && f != "job" && f != "profile" {
 			facts = append(facts, mdText(f))
@@ -231,6 +234,10 @@ func (e *export) mdFirst(b *strings.Builder) {
 		}
 		up := true
 		switch {
+		case k.build != nil && k.build.Status == kernel.BuildConflict && e.bisect == nil:
+			if up = false; !told {
+				b.WriteString("\n" + name + " cannot be tested: " + mdText(k.build.Error) + ".\n")
+			}
 		case k.build != nil && k.build.Status == kernel.BuildFailed && e.bisect == nil:
 			if up = false; !told {
 				b.WriteString("\nThe first failure: " + name + " does not build.\n")

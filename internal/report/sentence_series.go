@@ -196,8 +196,8 @@ func checkSentence(r *kernel.CheckResult) string {
 		name = "the kernel"
 	}
 	switch {
-	case r.Build != nil && r.Build.Status == kernel.BuildFailed:
-		return name + " does not build"
+	case r.Build != nil && unbuilt(r.Build):
+		return name + " " + unbuiltWhy(r.Build)
 	case r.Boot.Status == kernel.BootFailed:
 		return name + " does not boot"
 	}

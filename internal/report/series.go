@@ -111,7 +111,7 @@ func (s *series) shared() string {
 
 // testable says whether the commit builds and boots.
 func (r *row) testable() bool {
-	return r.Build.Status != kernel.BuildFailed && r.Boot.Status != kernel.BootFailed
+	return !unbuilt(&r.Build) && r.Boot.Status != kernel.BootFailed
 }
 
 // measured says whether anything is known of the commit: an interrupted series

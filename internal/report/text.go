@@ -38,6 +38,7 @@ func (p *printer) check(r *kernel.CheckResult) {
 	if s := remarks(r.Tests); s != "" {
 		p.text(s)
 	}
+	p.carried(r.Carried)
 	if len(r.Tests) > 0 {
 		p.text("")
 		p.print(testTable(r.Tests))
@@ -98,6 +99,8 @@ func buildWord(b *kernel.Build) string {
 	switch {
 	case b.Status == kernel.BuildFailed:
 		return "failed"
+	case b.Status == kernel.BuildConflict:
+		return "conflict"
 	case b.Status == "":
 		return ""
 	case b.SameAs != "":
@@ -120,16 +123,23 @@ func bootWord(b *kernel.Boot) string {
 
 // buildTrouble says why a build failed, and where the rest of its log is.
 func (p *printer) buildTrouble(who string, b *kernel.Build) {
-	if b.Status != kernel.BuildFailed {
+	if !unbuilt(b) {
 		return
 	}
 	p.text("")
-	p.line(cell{strings.TrimLeft(who+" does not build", " "), bold})
+	p.line(cell{strings.TrimLeft(who+" "+unbuiltWhy(b), " "), bold})
 	for _, l := range firstLines(b.Error, 8) {
 		p.text("    " + oneLine(l))
 	}
 	if b.Log != "" {
 		p.text("    log: " + plain(b.Log))
+	}
+}
+
+// carried says what the commits were given.
+func (p *printer) carried(list []kernel.Carried) {
+	if s := carried(list); s != "" {
+		p.text("carried: " + s)
 	}
 }
 

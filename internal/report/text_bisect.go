@@ -19,6 +19,7 @@ func (p *printer) bisect(r *kernel.BisectResult) {
 	}
 	p.fact("range", fmt.Sprintf("good %s, bad %s", plain(r.Good.Short()), plain(r.Bad.Short())))
 	p.fact("looked at", looked(r))
+	p.fact("carried", carried(r.Carried))
 	p.fact("rates", rates(r))
 	p.fact("repeated", iterations(r))
 	p.fact("stopped", plain(r.Reason))
@@ -113,7 +114,7 @@ func stepTable(r *kernel.BisectResult) *table {
 			cell{text: plain(s.Why)},
 			cell{text: fails(s.Fails, s.Runs)},
 			outcome,
-			cell{cut(plain(s.Build), 14), troubleStyle(s.Build == string(kernel.BuildFailed))},
+			cell{cut(plain(s.Build), 14), troubleStyle(unbuilt(&kernel.Build{Status: kernel.BuildStatus(s.Build)}))},
 			cell{text: itoa(s.Left)},
 		)
 	}

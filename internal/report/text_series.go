@@ -15,6 +15,7 @@ func (p *printer) series(s *series) {
 	if also := s.also(); also != "" {
 		p.text(also)
 	}
+	p.carried(s.Carried)
 	if len(s.rows) > 0 {
 		p.text("")
 		p.print(s.commitTable())
@@ -58,7 +59,7 @@ func (s *series) commitTable() *table {
 			cell{text: r.num},
 			cell{text: plain(kernel.Abbrev(r.SHA))},
 			subject,
-			cell{buildWord(&r.Build), troubleStyle(r.Build.Status == kernel.BuildFailed)},
+			cell{buildWord(&r.Build), troubleStyle(unbuilt(&r.Build))},
 			cell{bootWord(&r.Boot), troubleStyle(r.Boot.Status == kernel.BootFailed)},
 			cell{text, st},
 		)
