@@ -36,6 +36,7 @@ type Plan struct {
 	Tests       []string  `json:"tests,omitempty" maxItems:"200" minLength:"1" maxLength:"300" pattern:"^[^\\x00-\\x1f\\x7f]+$" patternDescription:"one line" doc:"Names or globs, see /tests; default: those of the profile"`
 	Programs    []Program `json:"programs,omitempty" maxItems:"16" doc:"Programs of your own"`
 	Kconfig     []Config  `json:"kconfig,omitempty" maxItems:"16" doc:"Further config fragments, every symbol of which must take effect"`
+	Carry       []Patch   `json:"carry,omitempty" maxItems:"16" doc:"Patches to apply on every commit that has not got them, in this order"`
 	Allowed     string    `json:"allow_console,omitempty" maxLength:"65536" pattern:"^[^\\x00]+$" patternDescription:"text" doc:"Complaints of the kernel that do not count: regular expressions for their titles, a line each, with its reason in a comment above"`
 	TestSeconds int       `json:"test_seconds,omitempty" minimum:"1" maximum:"86400" doc:"Time limit of each test; default: its own"`
 	Runs        int       `json:"runs,omitempty" minimum:"1" maximum:"10000" doc:"Runs of each test at least; default 2"`
@@ -49,6 +50,12 @@ type Plan struct {
 type Config struct {
 	Name string `json:"name" pattern:"^[A-Za-z0-9_][A-Za-z0-9._+-]*$" patternDescription:"a file name of letters, digits and ._+-" maxLength:"100" doc:"For messages"`
 	Text string `json:"text" minLength:"1" maxLength:"65536" pattern:"^[^\\x00]+$" patternDescription:"text" doc:"CONFIG_X=y lines"`
+}
+
+// Patch is applied on every commit that is tested.
+type Patch struct {
+	Name string `json:"name" pattern:"^[A-Za-z0-9_][A-Za-z0-9._+-]*$" patternDescription:"a file name of letters, digits and ._+-" maxLength:"100" doc:"For messages"`
+	Text string `json:"text" minLength:"1" maxLength:"1048576" pattern:"^[^\\x00]+$" patternDescription:"text" doc:"A mail as git format-patch writes it, or a plain diff"`
 }
 
 // Program is a test that the user brings, as text.
@@ -113,6 +120,7 @@ type Run struct {
 	ID         int64            `json:"id"`
 	Job        string           `json:"job"`
 	Commit     string           `json:"commit,omitempty"`
+	Carried    string           `json:"carried,omitempty" doc:"Names of patches that the kernel had besides its commit's"`
 	Test       string           `json:"test"`
 	Outcome    kernel.Outcome   `json:"outcome" doc:"pass, fail, crash, hang, skip or infra"`
 	Signature  kernel.Signature `json:"signature,omitzero"`

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/kernel-bisect/kbisect/internal/api"
+	"github.com/kernel-bisect/kbisect/internal/gitrepo"
 	"github.com/kernel-bisect/kbisect/internal/kbuild"
 	"github.com/kernel-bisect/kbisect/internal/store"
 	"github.com/kernel-bisect/kbisect/internal/web"
@@ -76,7 +77,7 @@ func missing(err error, what string) error {
 }
 
 func apiRun(r store.RunRow) api.Run {
-	return api.Run{ID: r.ID, Job: r.Job, Commit: r.Run.Commit, Test: r.Run.Test, Outcome: r.Run.Outcome, Signature: r.Run.Signature, Reason: r.Run.Reason,
+	return api.Run{ID: r.ID, Job: r.Job, Commit: r.Run.Commit, Carried: r.Run.Carried, Test: r.Run.Test, Outcome: r.Run.Outcome, Signature: r.Run.Signature, Reason: r.Run.Reason,
 		Seconds: r.Run.Duration.Seconds(), Iterations: r.Run.Iterations, At: r.At, Withdrawn: r.Withdrawn}
 }
 
@@ -119,6 +120,9 @@ func (a apis) Submit(ctx context.Context, r api.Request) (string, bool, error) {
 	sub.allowed, sub.testTimeout = r.Plan.Allowed, time.Duration(r.Plan.TestSeconds)*time.Second
 	for _, c := range r.Plan.Kconfig {
 		sub.kconfig = append(sub.kconfig, kbuild.Fragment{Name: c.Name, Text: []byte(strings.ReplaceAll(c.Text, "\r\n", "\n"))})
+	}
+	for _, p := range r.Plan.Carry {
+		sub.carry = append(sub.carry, gitrepo.Carry{Name: p.Name, Diff: []byte(p.Text)})
 	}
 	switch r.Kind {
 	case api.Series:

@@ -42,6 +42,7 @@ type request struct {
 	Command     string            `json:"command"`
 	Profile     string            `json:"profile"`
 	Kconfig     []kbuild.Fragment `json:"kconfig,omitempty"`
+	Carry       []gitrepo.Carry   `json:"carry,omitempty"` // on every commit
 	Repo        string            `json:"repo,omitempty"`
 	Base        string            `json:"base,omitempty"` // object ids, so that moving branches do not matter
 	Head        string            `json:"head,omitempty"`
@@ -73,6 +74,7 @@ type bench struct {
 	bar     *progress
 	log     *zap.Logger
 	repo    *gitrepo.Repo // nil for a ready kernel
+	carried carrying
 	started time.Time
 	attempt int // of a service's job, from 1
 }
@@ -90,6 +92,7 @@ func (o *options) newBench(ctx context.Context, ws *workspace, id string, req re
 		b.bar.close()
 		return nil, err
 	}
+	b.carry()
 	if o.measure != nil {
 		o.measure(b.lab)
 	}

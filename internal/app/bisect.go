@@ -174,6 +174,9 @@ func (o *options) prepareBisect(ctx context.Context, ws *workspace, req request,
 	if err := checkOrder(ctx, repo, ends, revs, names); err != nil {
 		return req, err
 	}
+	if err := req.prepareCarry(ctx, repo, ends[:]...); err != nil {
+		return req, err
+	}
 	req.Base, req.Head = ends[0].SHA, ends[1].SHA
 	return req, o.predict(ctx, ws, repo, &req)
 }
@@ -241,7 +244,7 @@ func (o *options) runBisect(ctx context.Context, ws *workspace, id string, req r
 	}
 	// Half a search has no answer to show, and Status says how the search ended.
 	ended := func(string) bool { return false }
-	err = o.carryOut(ctx, b, growing{res, &res.Seconds, ended}, func(update func()) error {
+	err = o.carryOut(ctx, b, growing{res, &res.Seconds, &res.Carried, ended}, func(update func()) error {
 		end, err := whole.near(ctx, repo, req, b, programs[0], res, update)
 		if err == nil && end.SHA == "" {
 			end, err = newer, whole.search(ctx, b, programs[0], res, update)

@@ -4,13 +4,15 @@ import (
 	"context"
 	"time"
 
+	"github.com/kernel-bisect/kbisect/internal/kernel"
 	"github.com/kernel-bisect/kbisect/internal/store"
 )
 
 // growing is the result of a job that is recorded as it grows.
 type growing struct {
-	result  any      // pointer to it
-	seconds *float64 // its member
+	result  any               // pointer to it
+	seconds *float64          // its member
+	carried *[]kernel.Carried // and this, if it has it
 	// ended takes how the job ended, before that is recorded; what there is of
 	// an interrupted one is reported if it says so.
 	ended func(status string) (show bool)
@@ -19,9 +21,14 @@ type growing struct {
 // carryOut does a job's work, records the result while it grows and when it has
 // ended, and reports it.
 func (o *options) carryOut(ctx context.Context, b *bench, g growing, work func(update func()) error) error {
-	clock := func() { *g.seconds = time.Since(b.started).Seconds() }
+	grow := func() {
+		*g.seconds = time.Since(b.started).Seconds()
+		if g.carried != nil {
+			*g.carried = b.carried.list()
+		}
+	}
 	jobErr := work(func() {
-		clock()
+		grow()
 		_ = b.save(ctx, store.Running, g.result)
 	})
 	status := store.Done
@@ -29,7 +36,7 @@ func (o *options) carryOut(ctx context.Context, b *bench, g growing, work func(u
 		status = store.Interrupted
 	}
 	show := g.ended(status)
-	clock()
+	grow()
 	if err := b.save(ctx, status, g.result); err != nil {
 		return err
 	}

@@ -163,6 +163,9 @@ func (o *options) runCheck(ctx context.Context, p planFlags, s subjectFlags) (*k
 			return nil, err
 		}
 		req.Repo, req.Head = s.repo, commit.SHA
+		if err := req.prepareCarry(ctx, repo); err != nil {
+			return nil, err
+		}
 	}
 	id, err := ws.newJob(ctx, req)
 	if err != nil {
@@ -211,7 +214,7 @@ func (o *options) carryCheck(ctx context.Context, ws *workspace, id string, req 
 // check builds the commit unless there is a ready kernel, and tests it.
 func (b *bench) check(ctx context.Context, ready *kernel.Kernel, commit kernel.Commit, plan job.Plan) (*kernel.CheckResult, error) {
 	res := &kernel.CheckResult{Schema: "kbisect/check/v1", ID: b.id, Profile: b.profile.Name, Host: b.host, Allowed: b.req.Allowed, Command: b.req.Command, Started: b.started}
-	defer func() { res.Seconds = time.Since(b.started).Seconds() }()
+	defer func() { res.Seconds, res.Carried = time.Since(b.started).Seconds(), b.carried.list() }()
 	if ready != nil {
 		res.Kernel = *ready
 	} else {
@@ -224,9 +227,9 @@ func (b *bench) check(ctx context.Context, ready *kernel.Kernel, commit kernel.C
 		switch build.Status {
 		case kernel.BuildRefused:
 			return res, &job.RefusedError{Commit: commit.Short(), Reason: build.Error}
-		case kernel.BuildFailed:
+		case kernel.BuildFailed, kernel.BuildConflict:
 			res.Boot.Status = kernel.BootNone
-			res.Tests = plan.Untestable("does not build: " + build.Error)
+			res.Tests = plan.Untestable(build.Trouble())
 			return res, nil
 		}
 	}

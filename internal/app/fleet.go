@@ -169,7 +169,9 @@ func (f *fleet) equip(ctx context.Context, b *bench, o *options) error {
 	cpus, _ := strconv.Atoi(label(like, cpusLabel)) // 0 if it does not say
 	b.host = kernel.Host{CPUs: cpus, QEMU: accel.QEMU, Accelerator: accel.Accel, Compiler: label(like, compilerLabel), Guest: image}
 	b.lab.Setting = setting(b.profile.Machine, accel, image, b.req.Allowed)
-	request, err := json.Marshal(b.req)
+	asked := b.req
+	asked.Carry = nil // they get commits that have it
+	request, err := json.Marshal(asked)
 	if err != nil {
 		return err
 	}

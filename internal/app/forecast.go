@@ -48,7 +48,7 @@ const (
 
 // forecastOf tells what the builds of a request's range will cost, nil where that
 // is not known: it has merges, is long, or there is no object tree. trees are of
-// its commits, warm the one that was built last; files are what each changes.
+// its commits and its base, warm the one that was built last; files are what each changes.
 func forecastOf(ctx context.Context, repo *gitrepo.Repo, deps *kbuild.Dependents, req *request, trees map[string]string, warm string, files map[string][]string) (*forecast, error) {
 	if len(trees) > maxPriced || deps.Objects() == 0 {
 		return nil, nil
@@ -69,12 +69,9 @@ func forecastOf(ctx context.Context, repo *gitrepo.Repo, deps *kbuild.Dependents
 	if f == nil {
 		return nil, nil
 	}
-	base, err := repo.Commit(ctx, req.Base)
-	switch {
-	case err != nil:
-		return nil, err
-	case warm == "":
-	case warm == base.Tree:
+	switch warm {
+	case "":
+	case trees[req.Base]:
 		f.Warm = bisect.GoodEnd
 	default:
 		if i := slices.IndexFunc(candidates, func(c kernel.Commit) bool { return trees[c.SHA] == warm }); i >= 0 {

@@ -115,7 +115,7 @@ func TestForecastOfARange(t *testing.T) {
 	deps := objectTree(t, t.TempDir(), [][]string{{"change"}, {"change"}, {"other.h"}})
 	none := objectTree(t, t.TempDir(), nil)
 	trees, files := map[string]string{}, map[string][]string{}
-	for _, sha := range ids[1:] {
+	for _, sha := range ids {
 		c, err := repo.Commit(t.Context(), sha)
 		if err != nil {
 			t.Fatal(err)

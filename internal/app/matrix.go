@@ -48,7 +48,7 @@ func (o *options) runMatrix(ctx context.Context, p planFlags, s subjectFlags) er
 		res.Status = status
 		return len(res.Kernels[0].Tests) > 0
 	}
-	err = o.carryOut(ctx, b, growing{res, &res.Seconds, ended}, func(update func()) error {
+	err = o.carryOut(ctx, b, growing{res, &res.Seconds, nil, ended}, func(update func()) error {
 		return b.lab.Matrix(ctx, kernels, plan, res, update)
 	})
 	if err != nil {

@@ -54,10 +54,9 @@ func nearer(commits []string, files map[string][]string, weight func(sha string)
 
 // nearEnd is the commit of a request's range to try before its newer end, where
 // the older end is what was built last and the range has no merges.
-func nearEnd(ctx context.Context, repo *gitrepo.Repo, builder *kbuild.Builder, deps *kbuild.Dependents, req *request, files map[string][]string) (string, error) {
-	base, err := repo.Commit(ctx, req.Base)
-	if s := req.Search; err != nil || builder.Warm() != base.Tree || s.FindFix || s.FirstParent || len(s.Paths) > 0 {
-		return "", err
+func nearEnd(ctx context.Context, repo *gitrepo.Repo, builder *kbuild.Builder, deps *kbuild.Dependents, req *request, trees map[string]string, files map[string][]string) (string, error) {
+	if s := req.Search; builder.Warm() != trees[req.Base] || s.FindFix || s.FirstParent || len(s.Paths) > 0 {
+		return "", nil
 	}
 	commits, _, err := repo.Candidates(ctx, req.Base, req.Head, gitrepo.RangeOptions{})
 	if err != nil {

@@ -27,6 +27,7 @@ import (
 type planFlags struct {
 	profile           string
 	kconfig           []string
+	carry             []string
 	allowConsole      string
 	tests             []string
 	programs, scripts []string
@@ -42,6 +43,7 @@ func (p *planFlags) register(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&p.profile, "profile", kconfigs.Profiles()[0].Name, "kernel configuration and machine, see list profiles")
 	f.StringArrayVar(&p.kconfig, "kconfig", nil, "further config fragment `file`, every symbol of which must take effect; repeatable")
+	f.StringArrayVar(&p.carry, "carry", nil, "apply this patch `file`, a mail of git format-patch or a plain diff, on every commit that has not got it; repeatable, in this order")
 	f.DurationVar(&p.testTimeout, "test-timeout", 0, "time limit of each test (default 1m, or what the YAML beside --program or --script says)")
 	f.StringVar(&p.allowConsole, "allow-console", "", "complaints of the kernel that do not count: a `file` of regular expressions for their titles, each with its reason in a comment above")
 	f.BoolVar(&p.fresh, "fresh", false, "make every run anew instead of using recorded ones of the same kernel")
@@ -101,6 +103,9 @@ func (p *planFlags) request(ctx context.Context, o *options, kind string) (reque
 		if r.Allowed, err = console.ParseAllowed(text); err != nil {
 			return r, usagef("--allow-console %s: %v", p.allowConsole, err)
 		}
+	}
+	if err := p.readCarry(&r); err != nil {
+		return r, err
 	}
 	return r, p.bring(ctx, o, &r)
 }

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -52,6 +54,16 @@ func (r *remote) plan(cmd *cobra.Command, p planFlags) (api.Plan, error) {
 			return plan, usagef("--kconfig %v", err)
 		}
 		plan.Kconfig = append(plan.Kconfig, api.Config{Name: filepath.Base(file), Text: string(text)})
+	}
+	var carry request
+	if err := p.readCarry(&carry); err != nil {
+		return plan, err
+	}
+	for _, c := range carry.Carry {
+		if !utf8.Valid(c.Diff) || bytes.IndexByte(c.Diff, 0) >= 0 {
+			return plan, usagef("--carry %s: a service takes text in UTF-8", c.Name)
+		}
+		plan.Carry = append(plan.Carry, api.Patch{Name: c.Name, Text: string(c.Diff)})
 	}
 	if p.allowConsole != "" {
 		text, err := os.ReadFile(p.allowConsole)

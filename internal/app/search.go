@@ -164,11 +164,20 @@ func (o *options) predict(ctx context.Context, ws *workspace, repo *gitrepo.Repo
 	if err != nil {
 		return err
 	}
+	base, err := repo.Commit(ctx, req.Base)
+	if err != nil {
+		return err
+	}
+	treeOf, err := req.treeOf(ctx, repo)
+	if err != nil {
+		return err
+	}
 	var builds []kernel.Build
 	var failed error
-	trees := map[string]string{}
+	trees := map[string]string{base.SHA: treeOf(base)}
 	var commits []string
 	err = repo.Trees(ctx, req.Base, req.Head, func(sha, tree string) {
+		tree = treeOf(kernel.Commit{SHA: sha, Tree: tree})
 		commits, trees[sha] = append(commits, sha), tree
 		k, ok, err := builder.Kept(ctx, kernel.Commit{SHA: sha, Tree: tree})
 		if ok {
@@ -236,16 +245,12 @@ func foresee(ctx context.Context, repo *gitrepo.Repo, builder *kbuild.Builder, r
 		return nil, err
 	}
 	if f := req.Search.Forecast; f != nil {
-		base, err := repo.Commit(ctx, req.Base)
-		if err != nil {
-			return nil, err
-		}
-		if _, f.Kept, err = builder.Kept(ctx, base); err != nil {
+		if _, f.Kept, err = builder.Kept(ctx, kernel.Commit{Tree: trees[req.Base]}); err != nil {
 			return nil, err
 		}
 	}
 	if !slices.Contains(req.Search.Built, req.Head) {
-		req.Search.Nearer, err = nearEnd(ctx, repo, builder, deps, req, files)
+		req.Search.Nearer, err = nearEnd(ctx, repo, builder, deps, req, trees, files)
 	}
 	return deps, err
 }

@@ -47,6 +47,9 @@ func newSeries(o *options) *cobra.Command {
 				return err
 			}
 			if pull.pull != "" {
+				if len(req.Carry) > 0 {
+					return usagef("--carry is not for --pr: what is told there is what its commits do by themselves")
+				}
 				dir, err := repoOf(repo)
 				if err != nil {
 					return err
@@ -151,8 +154,10 @@ func prepareSeries(ctx context.Context, ws *workspace, req request, r revRange, 
 		return req, err
 	}
 	req.Base = base.SHA
-	_, err = seriesCommits(ctx, repo, base, req)
-	return req, err
+	if _, err := seriesCommits(ctx, repo, base, req); err != nil {
+		return req, err
+	}
+	return req, req.prepareCarry(ctx, repo, base)
 }
 
 func seriesHead(ctx context.Context, repo *gitrepo.Repo, base kernel.Commit, r revRange) (string, error) {
@@ -219,7 +224,7 @@ func (o *options) runSeries(ctx context.Context, ws *workspace, id string, req r
 		res.Status = status
 		return res.BaseRow != nil && ctx.Err() != nil
 	}
-	err = o.carryOut(ctx, b, growing{res, &res.Seconds, ended}, func(update func()) error {
+	err = o.carryOut(ctx, b, growing{res, &res.Seconds, &res.Carried, ended}, func(update func()) error {
 		return b.lab.Series(ctx, base, commits, plan, res, update)
 	})
 	if err != nil {

@@ -58,6 +58,8 @@ func (s *subjectFlags) readyKernels(req *request) ([]readyKernel, error) {
 		return nil, usagef("--kernel, --tree and --repo exclude each other")
 	case s.rev != "" && s.repo == "":
 		return nil, usagef("--rev %s goes with --repo", s.rev)
+	case len(req.Carry) > 0 && len(s.kernels) > 0:
+		return nil, usagef("--carry is for what is built here: leave it or --kernel out")
 	case len(s.modules) > 0 && len(s.kernels) == 0:
 		return nil, usagef("--modules goes with --kernel: what is built here has no modules")
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/kernel-bisect/kbisect/internal/config"
 	"github.com/kernel-bisect/kbisect/internal/console"
+	"github.com/kernel-bisect/kbisect/internal/gitrepo"
 	"github.com/kernel-bisect/kbisect/internal/kbuild"
 	"github.com/kernel-bisect/kbisect/internal/kconfig"
 	"github.com/kernel-bisect/kbisect/internal/kernel"
@@ -44,6 +45,7 @@ type submission struct {
 	search   searchRequest
 
 	kconfig     []kbuild.Fragment
+	carry       []gitrepo.Carry
 	allowed     string // text of a file of complaints that do not count
 	testTimeout time.Duration
 }
@@ -133,7 +135,7 @@ func (r request) question() string {
 
 // prepare turns a submission into a request with the commits found.
 func (s *service) prepare(ctx context.Context, sub submission) (request, string, error) {
-	req := request{Kind: sub.kind, Profile: sub.profile, Tests: sub.tests, Runs: sub.runs, MaxRuns: sub.maxRuns, Fresh: sub.fresh, Search: sub.search, Kconfig: sub.kconfig, TestTimeout: sub.testTimeout}
+	req := request{Kind: sub.kind, Profile: sub.profile, Tests: sub.tests, Runs: sub.runs, MaxRuns: sub.maxRuns, Fresh: sub.fresh, Search: sub.search, Kconfig: sub.kconfig, Carry: sub.carry, TestTimeout: sub.testTimeout}
 	fail := func(field string, err error) (request, string, error) { return req, "", &fieldError{field, err} }
 	if req.ShareGuests = sub.kind == "series"; sub.share != nil {
 		req.ShareGuests = *sub.share
@@ -280,6 +282,9 @@ func (r request) spoken(repo string) string {
 	for _, f := range r.Kconfig {
 		words = append(words, "--kconfig", f.Name)
 	}
+	for _, p := range r.Carry {
+		words = append(words, "--carry", p.Name)
+	}
 	if r.TestTimeout != 0 {
 		words = append(words, "--test-timeout", r.TestTimeout.String())
 	}
@@ -346,9 +351,12 @@ func (s *service) repoDir(ctx context.Context, name string) (found, dir string, 
 
 // prepareCheck finds the commit of a check.
 func prepareCheck(ctx context.Context, ws *workspace, req request, rev string) (request, error) {
-	_, c, err := (&subjectFlags{repo: req.Repo, rev: strings.TrimSpace(rev)}).source(ctx, ws.data)
+	repo, c, err := (&subjectFlags{repo: req.Repo, rev: strings.TrimSpace(rev)}).source(ctx, ws.data)
+	if err != nil {
+		return req, err
+	}
 	req.Head = c.SHA
-	return req, err
+	return req, req.prepareCarry(ctx, repo)
 }
 
 // bringUploads adds programs to a request as --program and --script do.

@@ -134,7 +134,13 @@ func again(r kernel.Run) string {
 	if r.Commit == "" || !strings.HasPrefix(r.Test, "cow/") {
 		return ""
 	}
-	return "orchestrator check --repo . --rev " + quote(kernel.Abbrev(r.Commit)) + " --test " + quote(r.Test) + " --fresh"
+	carry := ""
+	if r.Carried != "" {
+		for name := range strings.SplitSeq(r.Carried, ", ") {
+			carry += " --carry " + quote(name)
+		}
+	}
+	return "orchestrator check --repo . --rev " + quote(kernel.Abbrev(r.Commit)) + carry + " --test " + quote(r.Test) + " --fresh"
 }
 
 var bareRE = regexp.MustCompile(`^[\w./:@+-]+$`)
