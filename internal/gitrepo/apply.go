@@ -92,7 +92,7 @@ func (w *Worktree) am(ctx context.Context, base, name string, patches []patchmai
 	if err := w.Checkout(ctx, base); err != nil {
 		return nil, err
 	}
-	said, err := w.repo.gitEnv(ctx, w.dir, committer, append([]string{"am", "-3", "--patch-format=mboxrd", "--committer-date-is-author-date", "--"}, files...)...)
+	said, err := w.repo.gitEnv(ctx, w.dir, committer, append([]string{"am", "-3", "--patch-format=mboxrd", "--scissors", "--committer-date-is-author-date", "--"}, files...)...)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
