@@ -51,7 +51,7 @@ const (
 // CommandError is QEMU's refusal of a command.
 type CommandError struct{ Class, Desc string }
 
-func (e *CommandError) Error() string { return "qmp: " + e.Desc }
+func (e *CommandError) Error() string { return fmt.Sprintf("qmp: %.*s", maxSaid, e.Desc) }
 
 var _ qmp.Monitor = (*Monitor)(nil)
 

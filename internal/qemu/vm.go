@@ -28,6 +28,9 @@ import (
 // TCG with other guests and a build beside it, seconds were seen.
 const qmpTimeout = 30 * time.Second
 
+// maxSaid bounds what QEMU says in an error, in characters: it may be its guest's.
+const maxSaid = 300
+
 // VM is one running QEMU.
 type VM struct {
 	Console *Capture
@@ -156,7 +159,7 @@ func (vm *VM) note(ev qmp.Event) {
 // explain adds what QEMU printed, which is the real reason for most failures.
 func (vm *VM) explain(err error) error {
 	if s := strings.TrimSpace(string(vm.stderr.Bytes())); s != "" {
-		return fmt.Errorf("qemu: %s", firstLine(s))
+		return fmt.Errorf("qemu: %.*s", maxSaid, firstLine(s))
 	}
 	return fmt.Errorf("qemu: %w", err)
 }

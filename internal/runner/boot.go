@@ -252,7 +252,7 @@ func (b *Booted) Run(ctx context.Context, p Program) (kernel.Run, error) {
 			return run, ctx.Err()
 		}
 		if err != nil {
-			run = kernel.Run{Test: p.Name, Outcome: kernel.Infra, Reason: err.Error()}
+			run = kernel.Run{Test: p.Name, Outcome: kernel.Infra, Reason: console.Clean([]byte(err.Error()), 0)}
 		}
 		if run.Outcome != kernel.Infra {
 			break

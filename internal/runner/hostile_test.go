@@ -111,3 +111,25 @@ func TestHostileHello(t *testing.T) {
 		t.Errorf("error %.200q", err)
 	}
 }
+
+// So is what a QEMU says that a guest has taken over.
+func TestHostileQEMU(t *testing.T) {
+	const noise = `$(yes "$(printf 'x\033]0;owned\007')" | head -c 100000 | tr -d "\n")`
+	for name, script := range map[string]string{
+		"complains": `echo "` + noise + `" >&2; exit 1`,
+		"refuses":   `echo '{"QMP": {}}' >&3; read -r line <&3; echo '{"error": {"class": "GenericError", "desc": "'` + strings.Repeat("x", 100_000) + `'\u001b[2J"}, "id": "1"}' >&3; ` + forever,
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, _ := newLab(t, "if [ $starts = 1 ]; then "+negotiate+hello+forever+"; fi\n"+script)
+			b, _, err := l.Boot(t.Context(), kernel.Kernel{}, machineShape)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer b.Close()
+			r, err := b.Run(t.Context(), program)
+			if err != nil || r.Outcome != kernel.Infra || len(r.Reason) > 1000 || strings.ContainsAny(r.Reason, "\x1b\a") {
+				t.Errorf("%s, %d bytes: %.100q, %v", r.Outcome, len(r.Reason), r.Reason, err)
+			}
+		})
+	}
+}
