@@ -312,7 +312,7 @@ func TestUndo(t *testing.T) {
 		{`{"commit":"abcd","last":1}`, 200, `undo "abcd" 1 check-1`},
 		{`{"all":true}`, 200, `undo "" 0 check-1`},
 		{`{}`, 422, ""}, {`{"all":true,"last":1}`, 422, ""}, {`{"last":0}`, 422, ""}, {`{"last":-1}`, 422, ""},
-		{`{"commit":"HEAD"}`, 422, ""}, {`{"lsat":3}`, 422, ""}, {`[]`, 422, ""}, {`{`, 400, ""},
+		{`{"commit":"HEAD"}`, 422, ""}, {`{"lsat":3}`, 422, ""}, {`[]`, 422, ""}, {`{`, 422, ""},
 		{`{"commit":"` + strings.Repeat("a", 70<<10) + `"}`, 413, ""},
 	} {
 		w.done = nil

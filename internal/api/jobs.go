@@ -37,11 +37,6 @@ type resultInput struct {
 	Format string `query:"format" enum:"json,text,html,markdown,junit,kcidb,mail" default:"json" doc:"mail is the form of a bisection alone"`
 }
 
-type undoInput struct {
-	JobPath
-	Body UndoRequest
-}
-
 // UndoRequest says which runs of a job are taken back.
 type UndoRequest struct {
 	Last   int    `json:"last,omitempty" minimum:"1" doc:"So many of the newest"`
@@ -75,9 +70,18 @@ func (s *server) jobRoutes() {
 				return s.job(ctx, in.ID)
 			})
 	}
-	undo := operation("POST", "/jobs/{id}/undo", "undo-runs", "jobs", "Take back runs that should not count", Submit, 404, 409)
+	undo := operation("POST", "/jobs/{id}/undo", "undo-runs", "jobs", "Take back runs that should not count", Submit, 400, 404, 409, 413)
 	undo.MaxBodyBytes = 64 << 10
-	register(s, undo, s.undo)
+	schema := schemaOf[UndoRequest](s)
+	// Read by this package: huma calls a body that breaks off our own trouble.
+	register(s, undo, func(ctx context.Context, in *JobPath) (*body[Undone], error) {
+		var b UndoRequest
+		if err := s.decodeFrom(exchangeOf(ctx).r.Body, &b, schema); err != nil {
+			return nil, err
+		}
+		return s.undo(ctx, in.ID, b)
+	})
+	s.api.OpenAPI().Paths[undo.Path].Post.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{jsonType: {Schema: schema}}}
 }
 
 func (s *server) listJobs(ctx context.Context, in *jobsInput) (*body[JobList], error) {
@@ -135,12 +139,11 @@ func (s *server) result(ctx context.Context, in *resultInput) (*huma.StreamRespo
 	}}, nil
 }
 
-func (s *server) undo(ctx context.Context, in *undoInput) (*body[Undone], error) {
-	b := in.Body
+func (s *server) undo(ctx context.Context, job string, b UndoRequest) (*body[Undone], error) {
 	if b.All == (b.Last > 0 || b.Commit != "") {
 		return nil, &BadInput{Text: `say which runs: {"last": 3}, {"commit": "1a2b3c4d"} or {"all": true}`}
 	}
-	n, err := s.Submitter.Undo(ctx, in.ID, b.Commit, b.Last)
+	n, err := s.Submitter.Undo(ctx, job, b.Commit, b.Last)
 	if err != nil {
 		return nil, err
 	}

@@ -59,7 +59,9 @@ func partsOf(want wanted) []part {
 // read reads a body of any type that the kind takes. What it returns is to be
 // removed, on errors too.
 func (s *server) read(x *exchange, want wanted, schema *huma.Schema, mbox *mboxInput) (*uploaded, error) {
-	_ = http.NewResponseController(x.w).SetReadDeadline(time.Now().Add(uploadTime))
+	c := http.NewResponseController(x.w)
+	_ = c.SetReadDeadline(time.Now().Add(uploadTime))
+	_ = c.SetWriteDeadline(time.Now().Add(uploadTime + writeTime)) // the server's would end before
 	files := &uploaded{}
 	body := x.r.Body
 	contentType, params, err := mime.ParseMediaType(x.r.Header.Get("Content-Type"))
@@ -234,7 +236,7 @@ func badBody(err error, text string) error {
 	return problem(http.StatusBadRequest, text+": it was cut off or is no such thing")
 }
 
-func (s *server) decodeFrom(from io.Reader, want wanted, schema *huma.Schema) error {
+func (s *server) decodeFrom(from io.Reader, want any, schema *huma.Schema) error {
 	text, err := readUpTo(from, "the request", s.Limits.JSON)
 	if err != nil {
 		return err

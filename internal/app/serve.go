@@ -254,7 +254,7 @@ func newServer(h http.Handler, log *zap.Logger) *http.Server {
 	std, _ := zap.NewStdLogAt(log, zap.WarnLevel)
 	return &http.Server{
 		Handler: h, ErrorLog: std,
-		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 5 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 5 * time.Minute, WriteTimeout: 5 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 	}
 }
 

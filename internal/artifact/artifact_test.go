@@ -176,3 +176,24 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// A link in the store leads nowhere: what comes has to have the digest.
+func TestLinkInTheStore(t *testing.T) {
+	dir, secret := t.TempDir(), filepath.Join(t.TempDir(), "secret")
+	s := open(t, dir)
+	path := func(d string) string { return filepath.Join(dir, "log", d[:2], d+".zst") }
+	one := put(t, s, Log, "one")
+	at := path(one)
+	packed, err := os.ReadFile(path(put(t, s, Log, "two")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range [][]byte{[]byte("root:x:0:0"), packed} {
+		if err := errors.Join(os.WriteFile(secret, text, 0o600), os.Remove(at), os.Symlink(secret, at)); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := get(t, s, Log, one); err == nil {
+			t.Errorf("%q", got)
+		}
+	}
+}

@@ -162,3 +162,38 @@ func TestWebhookAtOnce(t *testing.T) {
 		_ = w.Close()
 	}
 }
+
+// What is not signed is not kept, whatever it is, and what is signed ends in an
+// answer to GitHub.
+func FuzzWebhook(f *testing.F) {
+	const secret = "s3cret"
+	kept := 0
+	h, err := Webhook([]byte(secret), func(context.Context, string, string, []byte) error { kept++; return nil })
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(http.MethodPost, "pull_request", "12-ab", "application/json", "", `{"action":"opened","number":5,"pull_request":{"number":5},"repository":{"full_name":"a/b"}}`)
+	f.Add(http.MethodPost, "issue_comment", "1", "application/x-www-form-urlencoded", "sha256=00", "payload=%7b%7d&payload=1")
+	f.Add(http.MethodPut, "ping", "\r\nX: y", "text/plain; charset=\xff", "sha256=", "{")
+	f.Add(http.MethodPost, "push", "1", "multipart/form-data; boundary=x", "sha1=x", "--x\r\n\r\n")
+	f.Fuzz(func(t *testing.T, method, event, id, contentType, signature, body string) {
+		for _, signed := range []bool{false, true} {
+			if right := "sha256=" + mac(sha256.New, secret, body); signed {
+				signature = right
+			} else if signature == right {
+				return
+			}
+			kept = 0
+			r := httptest.NewRequest(http.MethodPost, "/github/webhook", strings.NewReader(body))
+			r.Method = method
+			for k, v := range map[string]string{"Content-Type": contentType, "X-GitHub-Event": event, "X-GitHub-Delivery": id, "X-Hub-Signature-256": signature} {
+				r.Header[http.CanonicalHeaderKey(k)] = []string{v}
+			}
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			if kept > 0 && (!signed || method != http.MethodPost || w.Code != http.StatusAccepted) || w.Code >= 500 || !signed && w.Code < 400 {
+				t.Errorf("signed %v: %d, %d kept", signed, w.Code, kept)
+			}
+		}
+	})
+}
