@@ -54,7 +54,7 @@ func TestGuestsThatMisbehave(t *testing.T) {
 		{"kills the agent", script("kill -9 1; kill -STOP 1; exit 0"), kernel.Good, "", ""}, // PID 1 is immune
 		{"floods the console", []string{"--program", "programs/flood_console.c", "--test-timeout", "5s"}, kernel.Bad, "hang", "5s"},
 		{"floods its output", []string{"--program", "programs/flood_output.c"}, kernel.Good, "", ""},
-		{"speaks garbage on the channel", []string{"--program", "programs/garbage.c"}, kernel.Bad, "fail: exit status 1", ""},
+		{"speaks garbage on the channel", []string{"--program", "programs/channel.c"}, kernel.Bad, "fail: exit status 1", ""},
 		{"takes all memory", append(script("tail -c +0 /dev/zero | sort"), "--test-timeout", "20s"), kernel.Bad, "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
