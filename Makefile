@@ -8,11 +8,12 @@ BIN      := bin
 EMBEDDED := vmimage/embedded
 TOOLS    := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kbisect-tools
 GOLANGCI := $(TOOLS)/golangci-lint-v2.15.0
+GOVULNCHECK := $(TOOLS)/govulncheck-v1.9.0
 BUSYBOX  ?= $(shell command -v busybox)
 GOFILES  := $(shell find cmd internal kconfigs vmimage -name '*.go' -not -name '*_test.go')
 REPRO    := $(wildcard vmimage/reproducers/*.c vmimage/reproducers/*.h vmimage/reproducers/build.sh)
 
-.PHONY: help build deps browser test unit lint e2e demo bench simulate versions ladder mutants clean
+.PHONY: help build deps browser test unit lint fuzz vuln e2e demo bench simulate versions ladder mutants clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -50,6 +51,19 @@ lint: $(GOLANGCI) ## gofmt, go vet and golangci-lint
 	$(GO) vet ./...
 	$(GO) vet -tags e2e ./tests/...
 	$(GOLANGCI) run --allow-parallel-runners ./...
+
+fuzz: ## every fuzz target for FUZZ executions each (500)
+	@tests/fuzz $(FUZZ)
+
+vuln: $(GOVULNCHECK) ## known vulnerabilities of the modules used; needs the Go vulnerability database, or VULNDB=file:///A-COPY
+	@out=$$($(GOVULNCHECK) $(VULNDB:%=-db=%) ./... 2>&1); status=$$?; case $$out in \
+	*"fetching vulnerabilities"*) echo "make: nothing was checked: the Go vulnerability database cannot be reached; VULNDB=file:///DIR takes a copy" >&2;; \
+	*) echo "$$out";; esac; exit $$status
+
+$(GOVULNCHECK):
+	@mkdir -p $(TOOLS)
+	GOFLAGS= GOBIN=$(TOOLS) $(GO) install golang.org/x/vuln/cmd/govulncheck@v1.9.0
+	mv $(TOOLS)/govulncheck $@
 
 $(GOLANGCI):
 	@mkdir -p $(TOOLS)

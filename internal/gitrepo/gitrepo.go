@@ -259,8 +259,15 @@ func (r *Repo) CheckKernel(ctx context.Context, c kernel.Commit) error {
 func (r *Repo) log(ctx context.Context, args ...string) ([]kernel.Commit, error) {
 	args = append([]string{"log", "-z", "--no-show-signature", "--format=%H%x00%T%x00%P%x00%s%x00%an <%ae>"}, args...)
 	out, err := r.git(ctx, r.mirror, append(args, "--")...)
-	if err != nil || out == "" {
+	if err != nil {
 		return nil, err
+	}
+	return parseLog(out)
+}
+
+func parseLog(out string) ([]kernel.Commit, error) {
+	if out == "" {
+		return nil, nil
 	}
 	f := strings.Split(strings.TrimSuffix(out, "\x00"), "\x00")
 	if len(f)%5 != 0 {

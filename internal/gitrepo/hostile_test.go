@@ -355,3 +355,45 @@ func TestTooMuchMail(t *testing.T) {
 		}
 	}
 }
+
+// Fields stay apart, whatever is in them.
+func FuzzParseLog(f *testing.F) {
+	f.Add("1", "2", "3 4", "mm: x", "A <a@b>")
+	f.Add("", "\n", "", "\x1b[31m", "\xff\x01")
+	f.Fuzz(func(t *testing.T, sha, tree, parents, subject, author string) {
+		in := []string{sha, tree, parents, subject, author, sha, tree, parents, subject, author}
+		for i := range in {
+			in[i] = strings.ReplaceAll(in[i], "\x00", "") // git's objects have none
+		}
+		out := strings.Join(in, "\x00") + "\x00"
+		got, err := parseLog(out)
+		if err != nil || len(got) != 2 || got[0].SHA != in[0] || got[1].Subject != in[3] || got[1].Author != in[4] || len(got[0].Parents) != len(strings.Fields(in[2])) {
+			t.Errorf("%q: %q, %v", out, got, err)
+		}
+		if _, err := parseLog(sha + tree + parents); err == nil && strings.Count(sha+tree+parents, "\x00")%5 != 4 && sha+tree+parents != "" && !strings.HasSuffix(parents, "\x00") {
+			t.Errorf("%q is taken for a log", sha+tree+parents)
+		}
+	})
+}
+
+// What git am says of a stranger's patch names files and subjects of it.
+func FuzzAm(f *testing.F) {
+	f.Add("Applying: mm: x\nNo changes -- Patch already applied.\n")
+	f.Add("error: patch failed: mm/memory.c:2\nerror: mm/memory.c: patch does not apply\nPatch failed at 0001 mm: first\n")
+	f.Add("error: sha1 information is lacking or useless (n\n\x1b).\nPatch failed at 99999999999999999999 \n")
+	f.Fuzz(func(t *testing.T, said string) {
+		for _, s := range alreadyThere(said) {
+			if strings.Contains(s, "\n") || !strings.Contains(said, s) {
+				t.Errorf("%q: there already: %q", said, s)
+			}
+		}
+		if s := (&ApplyError{Subject: said, At: []string{said, said}, Merge: said}).Error(); len(s) > 8*mostSaid || strings.Contains(s, "\n") {
+			t.Errorf("%d bytes of %d", len(s), len(said))
+		}
+		for _, m := range noPlace.FindAllStringSubmatch(said, -1) {
+			if m[1] != "" && m[2] != "" {
+				t.Errorf("%q: two files in one line: %q", said, m)
+			}
+		}
+	})
+}

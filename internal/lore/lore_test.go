@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -174,4 +175,30 @@ func TestFetchFails(t *testing.T) {
 	if _, _, err := a.Fetch(ctx, "x@example.org"); !errors.Is(err, context.Canceled) {
 		t.Errorf("given up: %v", err)
 	}
+}
+
+// Whatever is taken for a thread is asked of the host that was named, or of the
+// archive, for one mailbox.
+func FuzzThread(f *testing.F) {
+	for _, s := range []string{"https://lore.kernel.org/linux-mm/20211218184233.1234-1-namit@vmware.com/T/#u", "<a@b>", "a/../../b@c", "https://x/r/a%40b", "http://u:p@x/..%2f/%2e%2e@/", "https://x/\x00/a@b", "http://[::1]:1/l/a@b?x#y", "a@b\r\nX: y"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, word string) {
+		if !Names(word) {
+			return
+		}
+		address, err := Archive{}.thread(word)
+		if err != nil {
+			if strings.ContainsAny(err.Error(), "\n\r\x00") {
+				t.Errorf("%q: %q", word, err)
+			}
+			return
+		}
+		got, err := url.Parse(address)
+		asked, aerr := url.Parse(word)
+		if err != nil || !strings.HasSuffix(got.EscapedPath(), "/t.mbox.gz") || strings.Count(got.EscapedPath(), "/") != 3 || got.RawQuery != "" ||
+			!strings.HasPrefix(address, DefaultArchive+"/") && (aerr != nil || got.Host != asked.Host) {
+			t.Errorf("%q is asked for at %q: %v", word, address, err)
+		}
+	})
 }
