@@ -225,7 +225,12 @@ func (o *options) runSeries(ctx context.Context, ws *workspace, id string, req r
 		return res.BaseRow != nil && ctx.Err() != nil
 	}
 	err = o.carryOut(ctx, b, growing{res, &res.Seconds, &res.Carried, ended}, func(update func()) error {
-		return b.lab.Series(ctx, base, commits, plan, res, update)
+		if err := b.lab.Series(ctx, base, commits, plan, res, update); err != nil {
+			return err
+		}
+		var err error
+		res.Earlier, err = b.earlier(ctx, commits, res)
+		return err
 	})
 	if err != nil {
 		return err

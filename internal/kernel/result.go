@@ -69,12 +69,28 @@ type SeriesResult struct {
 	// a commit before it that cannot be tested: test -> shas, the first bad included.
 	OneOf      map[string][]string `json:"one_of,omitempty"`
 	FirstFixed map[string]string   `json:"first_fixed,omitempty"` // test -> sha of the first commit that cures its failure
+	Earlier    *Earlier            `json:"earlier,omitempty"`
 	Seconds    float64             `json:"seconds"`
 	Host       Host                `json:"host"`
 	Carried    []Carried           `json:"carried,omitempty"`
 	Allowed    []Allowed           `json:"allowed,omitempty"`
 	Command    string              `json:"command"`
 	Started    time.Time           `json:"started"`
+}
+
+// Earlier is a series that had some of the patches as other commits, for people to
+// compare: its verdicts are no evidence here.
+type Earlier struct {
+	Job     string      `json:"job"`
+	Base    string      `json:"base"` // sha
+	Patches []SamePatch `json:"patches"`
+}
+
+// SamePatch is a commit that another one was before.
+type SamePatch struct {
+	SHA     string             `json:"sha"`
+	Was     string             `json:"was"`
+	Differs map[string]Verdict `json:"differs,omitempty"` // test -> its verdict then, good or bad, where it is the other now
 }
 
 // BisectStatus is how a bisection ended.

@@ -334,6 +334,8 @@ func carriedSeries() *kernel.SeriesResult {
 		*t = kernel.TestResult{Name: t.Name, Verdict: kernel.Untestable, Reason: conflict.Build.Error}
 	})
 	r.Commits = []kernel.CommitResult{r.Commits[0], conflict, ok(3, "mm: three", tests(nil)), ok(4, "mm: four", tests(nil))}
+	r.Total, r.Earlier = 4, &kernel.Earlier{Job: "series-1a2b3c4d", Base: sha(30), Patches: []kernel.SamePatch{
+		{SHA: sha(1), Was: sha(31)}, {SHA: sha(3), Was: sha(33), Differs: map[string]kernel.Verdict{"cow/fork-write/base": kernel.Bad, "cow/fork-write/thp-pmd": kernel.Bad}}}}
 	r.Carried = []kernel.Carried{{Name: "gup_test-hook.patch", Digest: strings.Repeat("ab", 32), There: []string{sha(1), sha(3), sha(4)}}, {Name: "hot-fix.patch", Digest: strings.Repeat("cd", 32)}}
 	return r
 }

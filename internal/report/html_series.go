@@ -62,7 +62,7 @@ func seriesPage(s *series, links Links) *page {
 	}
 	return &page{
 		Kind: "series", Verdict: s.sentence(), Also: s.also(), Tone: tone, Series: h, Command: plain(s.Command),
-		Facts: pairs(pair{"Profile", s.Profile}, pair{"Base", kernel.Abbrev(s.Base.SHA) + " " + s.Base.Subject}, pair{"Carried", carried(s.Carried)}),
+		Facts: pairs(pair{"Profile", s.Profile}, pair{"Base", kernel.Abbrev(s.Base.SHA) + " " + s.Base.Subject}, pair{"Carried", carried(s.Carried)}, pair{"Earlier", s.earlier()}),
 		Foot:  foot(s.ID, seriesSchema, s.Seconds, s.Started, s.Host),
 	}
 }

@@ -16,6 +16,9 @@ func (p *printer) series(s *series) {
 		p.text(also)
 	}
 	p.carried(s.Carried)
+	if e := s.earlier(); e != "" {
+		p.text("earlier: " + e)
+	}
 	if len(s.rows) > 0 {
 		p.text("")
 		p.print(s.commitTable())
