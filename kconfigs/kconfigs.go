@@ -15,6 +15,9 @@ import (
 //go:embed *.config
 var fragments embed.FS
 
+// Guest is the fragment that a whole .config of a user's gets on top.
+const Guest = "guest.x86_64.config"
+
 // Fragment returns a fragment's text by its file name.
 func Fragment(name string) ([]byte, error) {
 	b, err := fragments.ReadFile(name)

@@ -47,7 +47,14 @@ type Builder struct {
 	Objects   string // directory of the object tree
 	Cache     *imagecache.Cache
 	Fragments []Fragment
-	Jobs      int
+	// Whole is a whole .config below the fragments. It is composed as a user's
+	// own is: what nobody says has the kernel's default instead of no, and what
+	// does not take effect is no refusal, but the caller's to look for.
+	Whole []byte
+	// Twin gives the kernel of an equal .config, by its digest, if there is one
+	// of the same tree: then nothing is made. It may be nil.
+	Twin func(config string) (kernel.Build, bool)
+	Jobs int
 	// Direct says that the machine starts a vmlinux at its PVH entry, where the
 	// configuration has one: nothing is compressed, and no boot code built.
 	Direct   bool
@@ -164,8 +171,11 @@ func (b *Builder) build(ctx context.Context, c kernel.Commit, key string, clean 
 	build.Seconds, build.Objects = time.Since(start).Seconds(), m.objects
 	build.Kernel.Key = key
 	image, config := filepath.Join(b.Objects, m.image), filepath.Join(b.Objects, configFile)
-	if build.Status != kernel.BuildOK {
+	switch {
+	case build.Status != kernel.BuildOK:
 		image, config = "", ""
+	case m.twin != nil:
+		image, config = m.twin.Kernel.Image, m.twin.Kernel.Config
 	}
 	log, err := m.logText()
 	if err != nil {
@@ -189,7 +199,7 @@ func (b *Builder) watched(ctx context.Context, c kernel.Commit, key string, clea
 		return kernel.Build{}, err
 	}
 	build, err := b.compile(ctx, m, c, recipe, known)
-	done := err == nil && build.Status == kernel.BuildOK
+	done := err == nil && build.Status == kernel.BuildOK && m.twin == nil
 	known.into(c.Tree, done)
 	if done && !clean {
 		known.add(made{c.SHA, c.Tree, key, recipe})
@@ -246,6 +256,12 @@ func (b *Builder) compile(ctx context.Context, m *makeRun, c kernel.Commit, reci
 	config, err := readInside(b.Objects, configFile)
 	if err != nil {
 		return b.odd("configuration", err)
+	}
+	if b.Twin != nil {
+		if same, ok := b.Twin(digestOf(config)); ok {
+			m.twin = &same
+			return kernel.Build{Status: kernel.BuildOK, Kernel: same.Kernel}, nil
+		}
 	}
 	target := "bzImage"
 	if b.Direct && hasPVH(config) {
@@ -331,6 +347,14 @@ func (b *Builder) configure(ctx context.Context, m *makeRun) (string, error) {
 	}
 	var reqs []kconfig.Request
 	var names []string
+	base := "allnoconfig"
+	if b.Whole != nil {
+		base = "alldefconfig"
+		names = append(names, "kbisect-whole.config")
+		if err := writeInside(b.Objects, names[0], b.Whole); err != nil {
+			return "", err
+		}
+	}
 	for i, f := range b.Fragments {
 		r, err := kconfig.ParseFragment(f.Name, f.Text)
 		if err != nil {
@@ -346,7 +370,7 @@ func (b *Builder) configure(ctx context.Context, m *makeRun) (string, error) {
 	path := filepath.Join(b.Objects, configFile)
 	before, _ := readInside(b.Objects, configFile)
 	stat, statErr := os.Stat(path)
-	ok, err := m.mergeConfig(ctx, names)
+	ok, err := m.mergeConfig(ctx, base, names)
 	if err != nil {
 		return "", err
 	}
@@ -387,6 +411,9 @@ func (b *Builder) key(ctx context.Context, c kernel.Commit) (string, error) {
 	fmt.Fprintf(h, "kbisect build v1\ntree %s\ntoolchain %s\n", c.Tree, b.toolchain)
 	if b.Direct {
 		fmt.Fprintln(h, "image vmlinux")
+	}
+	if b.Whole != nil {
+		fmt.Fprintf(h, "whole %d\n%s\n", len(b.Whole), b.Whole)
 	}
 	for _, f := range b.Fragments {
 		fmt.Fprintf(h, "fragment %s %d\n%s\n", f.Name, len(f.Text), f.Text)

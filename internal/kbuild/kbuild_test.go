@@ -308,7 +308,9 @@ func TestKey(t *testing.T) {
 		"joined text": func(b *Builder, _ *kernel.Commit) {
 			b.Fragments = []Fragment{{"one", []byte("A\nfragment two\nB")}}
 		},
-		"joined": func(b *Builder, _ *kernel.Commit) { b.Fragments = []Fragment{{"one", []byte("A\nfragment two 1\nB")}} },
+		"whole":       func(b *Builder, _ *kernel.Commit) { b.Whole = []byte("A") },
+		"empty whole": func(b *Builder, _ *kernel.Commit) { b.Whole = []byte{} },
+		"joined":      func(b *Builder, _ *kernel.Commit) { b.Fragments = []Fragment{{"one", []byte("A\nfragment two 1\nB")}} },
 	} {
 		k := key(change)
 		if was := seen[k]; was != "" {

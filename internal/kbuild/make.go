@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/kernel-bisect/kbisect/internal/kernel"
 	"github.com/kernel-bisect/kbisect/internal/leash"
 )
 
@@ -26,9 +27,10 @@ type makeRun struct {
 	objects int
 	log     *os.File
 	logged  int64
-	errors  []string // lines that look like errors, the first few
-	signs   signs    // whose fault a failure is
-	image   string   // that was made, a file of the object tree
+	errors  []string      // lines that look like errors, the first few
+	signs   signs         // whose fault a failure is
+	image   string        // that was made, a file of the object tree
+	twin    *kernel.Build // whose .config is equal, so that nothing was made
 }
 
 // maxLog bounds the log of one build: a hostile Makefile can print for ever.
@@ -80,8 +82,8 @@ func (m *makeRun) makeIn(ctx context.Context, d dirs, args ...string) (bool, err
 
 // mergeConfig composes the .config of fragments in the object tree. The script
 // only merges (-m), next to the .config, so that an equal .config can keep its
-// time; allnoconfig then starts from nothing but the requests.
-func (m *makeRun) mergeConfig(ctx context.Context, fragments []string) (bool, error) {
+// time; base, such as allnoconfig, then answers what the requests do not.
+func (m *makeRun) mergeConfig(ctx context.Context, base string, fragments []string) (bool, error) {
 	src, obj := m.b.paths()
 	merged := filepath.Join(obj, "kbisect-merged.config")
 	argv := []string{"sh", filepath.Join(src, "scripts/kconfig/merge_config.sh"), "-m", "-O", obj}
@@ -91,7 +93,7 @@ func (m *makeRun) mergeConfig(ctx context.Context, fragments []string) (bool, er
 	if ok, err := m.run(ctx, []string{"KCONFIG_CONFIG=" + merged}, argv); !ok || err != nil {
 		return ok, err
 	}
-	ok, err := m.make(ctx, "KCONFIG_ALLCONFIG="+merged, "allnoconfig")
+	ok, err := m.make(ctx, "KCONFIG_ALLCONFIG="+merged, base)
 	if !ok || err != nil {
 		return ok, err
 	}

@@ -28,6 +28,9 @@ PATCHLEVEL = 12
 allnoconfig:
 	@echo made >> $(O)/makes
 	@grep -v -x -F -f $(CURDIR)/absent $(KCONFIG_ALLCONFIG) > $(O)/.config
+alldefconfig:
+	@echo made >> $(O)/makes
+	@(cat $(KCONFIG_ALLCONFIG); echo CONFIG_DEFAULT=y) | grep -v -x -F -f $(CURDIR)/absent > $(O)/.config
 olddefconfig:
 	@echo '# done' >> $(O)/.config
 bzImage:

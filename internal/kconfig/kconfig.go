@@ -40,6 +40,14 @@ type Request struct {
 	Until  Version // inclusive; zero: no end
 }
 
+// Line is the request as a fragment and a .config have it.
+func (r Request) Line() string {
+	if r.Value == "n" {
+		return "# CONFIG_" + r.Symbol + " is not set\n"
+	}
+	return "CONFIG_" + r.Symbol + "=" + r.Value + "\n"
+}
+
 // Applies says whether the request must hold on v.
 func (r Request) Applies(v Version) bool {
 	return !v.Less(r.Since) && (r.Until == Version{} || !r.Until.Less(v))
@@ -81,6 +89,18 @@ func ParseFragment(name string, text []byte) ([]Request, error) {
 	}
 	if pending != 0 {
 		return nil, fmt.Errorf("%s:%d: the directive belongs directly above a symbol", name, pending)
+	}
+	return reqs, nil
+}
+
+// ParseWhole reads a whole .config of an x86_64 kernel, in its order.
+func ParseWhole(text []byte) ([]Request, error) {
+	reqs, err := ParseFragment("line", text)
+	if err != nil {
+		return nil, fmt.Errorf("not a .config: %w", err)
+	}
+	if !slices.ContainsFunc(reqs, func(r Request) bool { return r.Symbol == "X86_64" && r.Value == "y" }) {
+		return nil, fmt.Errorf("not a whole .config of an x86_64 kernel: it has no CONFIG_X86_64=y (`make olddefconfig` completes one)")
 	}
 	return reqs, nil
 }

@@ -80,6 +80,57 @@ func TestParseFragmentRejects(t *testing.T) {
 	}
 }
 
+func TestParseWhole(t *testing.T) {
+	const whole = "#\n# Automatically generated file; DO NOT EDIT.\n#\nCONFIG_X86_64=y\nCONFIG_A=m\n# CONFIG_B is not set\nCONFIG_NAME=\"x y\"\n"
+	reqs, err := ParseWhole([]byte(whole))
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := ""
+	for _, r := range reqs {
+		again += r.Line()
+	}
+	if want := whole[strings.Index(whole, "CONFIG_X"):]; again != want {
+		t.Errorf("%s, want %s", again, want)
+	}
+	for text, want := range map[string]string{
+		"":                                "no CONFIG_X86_64=y",
+		"CONFIG_ARM64=y\n":                "no CONFIG_X86_64=y",
+		"# CONFIG_X86_64 is not set\n":    "no CONFIG_X86_64=y",
+		"CONFIG_X86_64=y\n#!/bin/sh\ny\n": "line:3",
+	} {
+		if _, err := ParseWhole([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+}
+
+// What every guest needs, the profiles' kernels have: what is set on top of a user's
+// configuration is theirs.
+func TestGuestFragment(t *testing.T) {
+	values := func(name string) map[string]string {
+		text, err := kconfigs.Fragment(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		reqs, err := ParseFragment(name, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := map[string]string{}
+		for _, r := range reqs {
+			v[r.Symbol] = r.Value
+		}
+		return v
+	}
+	slim := values("cow.x86_64.config")
+	for symbol, value := range values(kconfigs.Guest) {
+		if slim[symbol] != value {
+			t.Errorf("CONFIG_%s=%s is %q in the slim kernel", symbol, value, slim[symbol])
+		}
+	}
+}
+
 func TestEmbeddedFragmentsParse(t *testing.T) {
 	for _, p := range kconfigs.Profiles() {
 		for _, name := range p.Fragments {
