@@ -22,8 +22,8 @@ const module = "github.com/kernel-bisect/kbisect/"
 var rows = [][]string{
 	{"internal/kernel", "internal/agentproto", "internal/leash"}, // vocabulary; how processes start
 	{"internal/history", "internal/console", "internal/ktap", "internal/patchmail", "internal/kconfig", "internal/kimage", "internal/settings", "internal/config", "kconfigs"}, // pure parsers and data
-	{"internal/verdict", "internal/report", "internal/bisect"}, // pure decisions
-	{"internal/simulate", "internal/posting"},                  // the search in worlds of its own; what is shown at GitHub
+	{"internal/verdict", "internal/report", "internal/bisect", "internal/ddmin"},                                                                                               // pure decisions
+	{"internal/simulate", "internal/posting"}, // the search in worlds of its own; what is shown at GitHub
 	{"internal/gitrepo", "internal/imagecache", "internal/kbuild", "internal/qemu", "internal/guest", "internal/agent", "internal/store", "internal/queue", "internal/artifact", "internal/kmod", "internal/lore", "vmimage"},
 	{"internal/runner", "internal/depot", "internal/outbox"},
 	{"internal/job"},
@@ -47,6 +47,7 @@ var never = []struct{ pkg, imports, why string }{
 	{"internal/bisect", "time", "the search has no clock: it must give the same answer when it is replayed"},
 	{"internal/bisect", "context", "the search does no I/O"},
 	{"internal/bisect", "os", "the search does no I/O"},
+	{"internal/ddmin", "context", "what a test does is the caller's"},
 	{"internal/verdict", "os", "verdicts are pure"},
 	{"internal/console", "os", "parsers are pure"},
 	{"internal/ktap", "os", "parsers are pure"},
