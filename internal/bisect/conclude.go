@@ -453,10 +453,12 @@ func (s *Search) Rates() (bad, good kernel.Interval) {
 		n[k][0] += t.fails
 		n[k][1] += t.runs()
 	}
-	return wilson(n[1][0], n[1][1]), wilson(n[0][0], n[0][1])
+	return Wilson(n[1][0], n[1][1]), Wilson(n[0][0], n[0][1])
 }
 
-func wilson(fails, runs int) kernel.Interval {
+// Wilson is a rate with its 95 % bounds, by Wilson's score: fit for few runs, and
+// never beyond 0 and 1.
+func Wilson(fails, runs int) kernel.Interval {
 	if runs == 0 {
 		return kernel.Interval{}
 	}

@@ -48,6 +48,9 @@ type Lab struct {
 	BuildAhead bool
 	// BuildClean is Build from nothing, kept apart from what Build makes.
 	BuildClean func(ctx context.Context, c kernel.Commit) (kernel.Build, error)
+	// BuildConfig is Build with a whole .config of the user's in place of the
+	// profile's, and gives the one that came out of it too.
+	BuildConfig func(ctx context.Context, c kernel.Commit, whole []byte) (b kernel.Build, config []byte, err error)
 	// Revert makes a commit on top of head that undoes culprit, or says why
 	// there is none.
 	Revert func(ctx context.Context, culprit, head kernel.Commit) (c kernel.Commit, why string, err error)
