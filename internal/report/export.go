@@ -63,6 +63,9 @@ func newExport(v any) (*export, error) {
 	case *kernel.BisectResult:
 		e.id, e.kind, e.profile, e.command, e.host, e.started, e.seconds = r.ID, "bisect", r.Profile, r.Command, r.Host, r.Started, r.Seconds
 		e.bisect, e.kernels, e.carried = r, steps(r), r.Carried
+	case *kernel.ConfigResult:
+		e.id, e.kind, e.profile, e.command, e.host, e.started, e.seconds = r.ID, "bisect-config", r.Profile, r.Command, r.Host, r.Started, r.Seconds
+		e.kernels = configKernels(r)
 	}
 	return e, nil
 }

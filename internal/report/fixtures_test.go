@@ -556,5 +556,10 @@ func fixtures() map[string]any {
 		"bisect-changes":    changesBisect(),
 		"bisect-doubtful":   doubtfulBisect(),
 		"bisect-hostile":    hostileBisect(),
+		"config":            configFixture(),
+		"config-one":        oneConfig(),
+		"config-set":        setConfig(),
+		"config-not":        configAs(kernel.NotReproduced, "the bad end does not fail in 60 runs"),
+		"config-hostile":    hostileConfig(),
 	}
 }

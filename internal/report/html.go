@@ -19,7 +19,7 @@ var pages = template.Must(template.ParseFS(files, "templates/*"))
 // page is what the template shows. Its strings are plain already, as it puts
 // them on one line; the template escapes markup.
 type page struct {
-	Kind    string // check, series, bisect
+	Kind    string // check, series, bisect, bisect-config
 	Verdict string
 	Also    string
 	Tone    string // class of the head: good, bad, warn
@@ -31,6 +31,7 @@ type page struct {
 	Matrix *htmlMatrix
 	Series *htmlSeries
 	Bisect *htmlBisect
+	Config *htmlConfig
 }
 
 type pair struct{ Name, Value string }
@@ -55,6 +56,8 @@ func newPage(v any, l Links) (*page, error) {
 		return seriesPage(arrange(r), l), nil
 	case *kernel.BisectResult:
 		return bisectPage(r, l), nil
+	case *kernel.ConfigResult:
+		return configPage(r), nil
 	}
 	return nil, unknown(v)
 }

@@ -23,10 +23,11 @@ const (
 	matrixSchema = "kbisect/matrix/v1"
 	seriesSchema = "kbisect/series/v1"
 	bisectSchema = "kbisect/bisect/v1"
+	configSchema = "kbisect/bisect-config/v1"
 )
 
-// JSON writes a *kernel.CheckResult, *kernel.MatrixResult, *kernel.SeriesResult
-// or *kernel.BisectResult as an indented object with its schema. Lists are never
+// JSON writes a *kernel.CheckResult, *kernel.MatrixResult, *kernel.SeriesResult,
+// *kernel.BisectResult or *kernel.ConfigResult as an indented object with its schema. Lists are never
 // null, and numbers that are none (NaN, Inf) are written as 0.
 func JSON(w io.Writer, v any) error {
 	switch r := v.(type) {
@@ -45,6 +46,10 @@ func JSON(w io.Writer, v any) error {
 	case *kernel.BisectResult:
 		c := *r
 		c.Schema = bisectSchema
+		v = c
+	case *kernel.ConfigResult:
+		c := *r
+		c.Schema = configSchema
 		v = c
 	default:
 		return unknown(v)

@@ -59,7 +59,7 @@ func TestGolden(t *testing.T) {
 
 // TestHostile looks for anything that acts in what strangers can write.
 func TestHostile(t *testing.T) {
-	for _, name := range []string{"series-hostile", "bisect-hostile", "matrix-hostile"} {
+	for _, name := range []string{"series-hostile", "bisect-hostile", "matrix-hostile", "config-hostile"} {
 		v := fixtures()[name]
 		for ext, render := range formats {
 			var b bytes.Buffer
@@ -102,6 +102,9 @@ func TestJSON(t *testing.T) {
 			t.Fatalf("%s: %v", name, err)
 		}
 		kind, _, _ := strings.Cut(name, "-")
+		if kind == "config" {
+			kind = "bisect-config"
+		}
 		if m["schema"] != "kbisect/"+kind+"/v1" {
 			t.Errorf("%s: schema %v", name, m["schema"])
 		}
@@ -201,7 +204,7 @@ func TestTextColor(t *testing.T) {
 func TestSentences(t *testing.T) {
 	var b strings.Builder
 	for _, name := range []string{"check", "check-empty", "check-no-boot", "matrix", "matrix-clean", "matrix-interrupt", "matrix-empty", "series", "series-clean", "series-harmless", "series-changes", "series-untestable",
-		"series-interrupt", "series-empty", "bisect", "bisect-set", "bisect-fix", "bisect-not", "bisect-older", "bisect-none", "bisect-changes"} {
+		"series-interrupt", "series-empty", "bisect", "bisect-set", "bisect-fix", "bisect-not", "bisect-older", "bisect-none", "bisect-changes", "config", "config-one", "config-set", "config-not"} {
 		var out bytes.Buffer
 		if err := Text(&out, fixtures()[name], TextOptions{}); err != nil {
 			t.Fatal(err)

@@ -26,6 +26,8 @@ func Text(w io.Writer, v any, o TextOptions) error {
 		p.series(arrange(r))
 	case *kernel.BisectResult:
 		p.bisect(r)
+	case *kernel.ConfigResult:
+		p.config(r)
 	default:
 		return unknown(v)
 	}

@@ -16,7 +16,7 @@ import (
 
 var (
 	statuses = []string{"queued", "running", "interrupted", "done", "failed", "cancelled"}
-	kinds    = []string{"check", "matrix", "series", "bisect"}
+	kinds    = []string{"check", "matrix", "series", "bisect", "bisect-config"}
 )
 
 // jobsData is a list of jobs.
