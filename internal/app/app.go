@@ -146,7 +146,7 @@ Given a good and a bad end, it names the commit.`,
 	f.IntVar(&o.jobs, "jobs", defaultJobs(), "parallel compilers of one build")
 	f.DurationVar(&o.timeout, "timeout", 0, "stop after this time and keep the runs (default: no limit)")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "log what is done to standard error")
-	root.AddCommand(newDoctor(o), newList(o), newCheck(o), newSeries(o), newBisect(o), newStep(o), newUndo(o), newReport(o), newSimulate(o), newServe(o), newWorker(o), newBackup(o), newToken(o), newGitHub(o), newClean(o))
+	root.AddCommand(newDoctor(o), newList(o), newCheck(o), newSeries(o), newBisect(o), newBisectConfig(o), newStep(o), newUndo(o), newReport(o), newSimulate(o), newServe(o), newWorker(o), newBackup(o), newToken(o), newGitHub(o), newClean(o))
 	for _, c := range append(root.Commands(), root) {
 		run := c.RunE
 		c.RunE = func(cmd *cobra.Command, args []string) error {

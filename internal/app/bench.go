@@ -57,6 +57,7 @@ type request struct {
 	MaxRuns     int               `json:"max_runs,omitempty"`     // 0: as many as it takes
 	TestTimeout time.Duration     `json:"test_timeout,omitempty"` // of the catalogue's tests; 0: their own
 	Search      searchRequest     `json:"search,omitzero"`        // of a bisection
+	Configs     *configEnds       `json:"configs,omitempty"`      // of a bisect-config, whose commit is Head
 	Fresh       bool              `json:"fresh,omitempty"`
 	NoSandbox   bool              `json:"no_sandbox,omitempty"`
 	BootPerRun  bool              `json:"boot_per_run,omitempty"`

@@ -16,7 +16,8 @@ import (
 
 func newBisect(o *options) *cobra.Command {
 	var p planFlags
-	var repo, good, bad, test, program, script, resume string
+	var chased chaseFlags
+	var repo, good, bad, resume string
 	var req searchRequest
 	var far remote
 	var in inputFlags
@@ -34,18 +35,9 @@ func newBisect(o *options) *cobra.Command {
 			if resume != "" {
 				return o.resume(cmd, "bisect", resume, args)
 			}
-			chased := 0
-			for _, c := range []struct {
-				given string
-				into  *[]string
-			}{{test, &p.tests}, {program, &p.programs}, {script, &p.scripts}} {
-				if c.given != "" {
-					*c.into = []string{c.given}
-					chased++
-				}
-			}
-			if chased > 1 {
-				return usagef("a bisection chases one: --test, --program and --script exclude each other")
+			given, err := chased.into(&p)
+			if err != nil {
+				return err
 			}
 			p.runs = 1 // the search itself says how many
 			if err := req.check(); err != nil {
@@ -74,8 +66,8 @@ func newBisect(o *options) *cobra.Command {
 				return usagef("both ends are needed: --good REV and --bad REV")
 			case !r.brought() && in.base != "":
 				return usagef("--base is for --mbox and --bundle")
-			case chased == 0:
-				return usagef("what to chase? --test NAME, --script FILE or --program FILE")
+			case !given:
+				return errNothingChased
 			}
 			if all.Repo, err = filepath.Abs(repo); err != nil {
 				return err
@@ -93,12 +85,39 @@ func newBisect(o *options) *cobra.Command {
 	f.StringVar(&repo, "repo", "", "the kernel's git repository `directory`; only read, never changed")
 	f.StringVar(&good, "good", "", "a commit where the test passes, ancestor of the bad one; with --find-fix the newer end")
 	f.StringVar(&bad, "bad", "", "a commit where the test fails; with --find-fix the older end")
-	f.StringVar(&test, "test", "", "`name` of one test, see list tests")
-	f.StringVar(&program, "program", "", programUsage)
-	f.StringVar(&script, "script", "", scriptUsage)
+	chased.register(f)
 	req.register(f)
 	f.StringVar(&resume, "resume", "", "go on with an interrupted bisection by its `id`")
 	return cmd
+}
+
+var errNothingChased = usagef("what to chase? --test NAME, --script FILE or --program FILE")
+
+// chaseFlags are the one thing that a bisection chases.
+type chaseFlags struct{ test, program, script string }
+
+func (c *chaseFlags) register(f *pflag.FlagSet) {
+	f.StringVar(&c.test, "test", "", "`name` of one test, see list tests")
+	f.StringVar(&c.program, "program", "", programUsage)
+	f.StringVar(&c.script, "script", "", scriptUsage)
+}
+
+// into adds it to a plan; false if there is none.
+func (c *chaseFlags) into(p *planFlags) (bool, error) {
+	chased := 0
+	for _, x := range []struct {
+		given string
+		into  *[]string
+	}{{c.test, &p.tests}, {c.program, &p.programs}, {c.script, &p.scripts}} {
+		if x.given != "" {
+			*x.into = []string{x.given}
+			chased++
+		}
+	}
+	if chased > 1 {
+		return false, usagef("a bisection chases one: --test, --program and --script exclude each other")
+	}
+	return chased == 1, nil
 }
 
 // startBisect checks the range, records the job and carries it out.
@@ -330,8 +349,11 @@ func (o *options) resume(cmd *cobra.Command, kind, id string, args []string) err
 	if err != nil {
 		return err
 	}
-	if kind == "series" {
+	switch kind {
+	case "series":
 		return o.runSeries(ctx, ws, id, req)
+	case "bisect-config":
+		return o.runBisectConfig(ctx, ws, id, req)
 	}
 	return o.runBisect(ctx, ws, id, req)
 }

@@ -58,7 +58,7 @@ func resultOf(j store.Job) (any, error) {
 	if len(j.Result) == 0 {
 		return nil, usagef("job %s has no result yet (%s)", j.ID, j.Status)
 	}
-	v, ok := map[string]any{"check": &kernel.CheckResult{}, "matrix": &kernel.MatrixResult{}, "series": &kernel.SeriesResult{}, "bisect": &kernel.BisectResult{}}[j.Kind]
+	v, ok := map[string]any{"check": &kernel.CheckResult{}, "matrix": &kernel.MatrixResult{}, "series": &kernel.SeriesResult{}, "bisect": &kernel.BisectResult{}, "bisect-config": &kernel.ConfigResult{}}[j.Kind]
 	if !ok {
 		return nil, fmt.Errorf("job %s is of an unknown kind %q", j.ID, j.Kind)
 	}

@@ -30,6 +30,7 @@ type ConfigResult struct {
 	Reason    string       `json:"reason"` // why it stopped, in one sentence
 	Host      Host         `json:"host"`
 	Allowed   []Allowed    `json:"allowed,omitempty"`
+	Carried   []Carried    `json:"carried,omitempty"`
 	Command   string       `json:"command"`
 	Started   time.Time    `json:"started"`
 }

@@ -65,7 +65,7 @@ func newExport(v any) (*export, error) {
 		e.bisect, e.kernels, e.carried = r, steps(r), r.Carried
 	case *kernel.ConfigResult:
 		e.id, e.kind, e.profile, e.command, e.host, e.started, e.seconds = r.ID, "bisect-config", r.Profile, r.Command, r.Host, r.Started, r.Seconds
-		e.kernels = configKernels(r)
+		e.kernels, e.carried = configKernels(r), r.Carried
 	}
 	return e, nil
 }

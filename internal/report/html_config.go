@@ -42,7 +42,7 @@ func configPage(r *kernel.ConfigResult) *page {
 	return &page{
 		Kind: "bisect-config", Verdict: configSentence(r), Also: plain(r.Reason), Tone: tone, Config: c, Command: plain(r.Command),
 		Facts: pairs(pair{"Test", r.Test}, pair{"Signature", failure(r.Signature)}, pair{"Commit", named(r.Commit.SHA, r.Commit.Subject)},
-			pair{"Good", r.Good}, pair{"Bad", r.Bad}, pair{"Rate of the bad end", rate(r.FailRate)}, pair{"Profile", r.Profile}),
+			pair{"Good", r.Good}, pair{"Bad", r.Bad}, pair{"Rate of the bad end", rate(r.FailRate)}, pair{"Profile", r.Profile}, pair{"Carried", carried(r.Carried)}),
 		Foot: foot(r.ID, configSchema, r.Seconds, r.Started, r.Host),
 	}
 }

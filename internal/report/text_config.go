@@ -11,6 +11,7 @@ func (p *printer) config(r *kernel.ConfigResult) {
 	p.fact("commit", named(r.Commit.SHA, r.Commit.Subject))
 	p.fact("good", plain(r.Good))
 	p.fact("bad", plain(r.Bad))
+	p.fact("carried", carried(r.Carried))
 	if s := rate(r.FailRate); s != "" {
 		p.fact("rates", "the bad end fails in "+s+" of the runs")
 	}
