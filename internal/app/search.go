@@ -237,10 +237,7 @@ func foresee(ctx context.Context, repo *gitrepo.Repo, builder *kbuild.Builder, r
 		return nil, err
 	}
 	req.Search.Read = slices.DeleteFunc(commits, func(sha string) bool { return unread[sha] })
-	deps, err := builder.Dependents()
-	if err != nil {
-		return nil, err
-	}
+	deps := builder.Dependents()
 	if req.Search.Forecast, err = forecastOf(ctx, repo, deps, req, trees, builder.Warm(), files); err != nil {
 		return nil, err
 	}

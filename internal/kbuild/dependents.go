@@ -2,7 +2,6 @@ package kbuild
 
 import (
 	"bytes"
-	"errors"
 	"io/fs"
 	"iter"
 	"path/filepath"
@@ -24,25 +23,22 @@ type Dependents struct {
 
 // Dependents reads the lists of the object tree, as far as it is there: it may be
 // deleted meanwhile.
-func (b *Builder) Dependents() (*Dependents, error) {
+func (b *Builder) Dependents() *Dependents {
 	d := &Dependents{of: map[string]*[]int{}}
 	src, _ := b.paths()
 	buf := make([]byte, maxCmd)
-	err := filepath.WalkDir(b.Objects, func(path string, e fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
+	_ = filepath.WalkDir(b.Objects, func(path string, e fs.DirEntry, err error) error {
 		if err != nil || !e.Type().IsRegular() || !strings.HasPrefix(e.Name(), ".") || !strings.HasSuffix(e.Name(), ".o.cmd") {
-			return err
+			return nil //nolint:nilerr // whatever a build put there: it is a guess
 		}
 		text, err := readShort(path, buf)
 		if err != nil {
-			return nil //nolint:nilerr // whatever a build put there: it is a guess
+			return nil //nolint:nilerr // as above
 		}
 		d.add(text, src)
 		return nil
 	})
-	return d, err
+	return d
 }
 
 // add takes in the list of an object. A tree's lists name some hundred thousand

@@ -38,9 +38,9 @@ func TestIncluded(t *testing.T) {
 
 // An object tree may be deleted while somebody reads the lists in it.
 func TestDependentsOfNoTree(t *testing.T) {
-	d, err := (&Builder{Objects: filepath.Join(t.TempDir(), "gone"), Sandbox: true}).Dependents()
-	if err != nil || d.Counter()("mm/mlock.c") != 0 {
-		t.Errorf("%+v, %v", d, err)
+	d := (&Builder{Objects: filepath.Join(t.TempDir(), "gone"), Sandbox: true}).Dependents()
+	if d.Counter()("mm/mlock.c") != 0 {
+		t.Errorf("%+v", d)
 	}
 }
 
@@ -77,10 +77,7 @@ func TestDependents(t *testing.T) {
 	if err := os.Symlink("/etc/passwd", filepath.Join(b.Objects, "fs/.e.o.cmd")); err != nil {
 		t.Fatal(err)
 	}
-	d, err := b.Dependents()
-	if err != nil {
-		t.Fatal(err)
-	}
+	d := b.Dependents()
 	if n := d.Objects(); n != 3 {
 		t.Errorf("%d objects", n)
 	}

@@ -36,35 +36,35 @@ const (
 
 // stale finds the directories in which something is to be made for c. The .config
 // must be as it was.
-func (b *Builder) stale(ctx context.Context, c kernel.Commit, known *reads) (dirs, error) {
+func (b *Builder) stale(ctx context.Context, c kernel.Commit, known *reads) dirs {
 	if !known.Complete || len(known.Trees) == 0 {
-		return nil, nil
+		return nil
 	}
 	edited := map[string]bool{}
 	for _, tree := range known.Trees {
 		changes, err := b.differ(ctx, tree, c.Tree)
 		if err != nil {
-			return nil, nil //nolint:nilerr // git may have lost the other commit
+			return nil // git may have lost the other commit
 		}
 		for _, x := range changes {
 			switch {
 			case b.Sandbox && x.Regular && isInert(x.Path):
 			case !x.Edited: // rules may list directories and look for names
-				return nil, nil
+				return nil
 			case known.Files[x.Path]:
 				edited[x.Path] = true
 			}
 		}
 	}
 	if len(edited) > maxEdited || b.named(edited, known) {
-		return nil, nil
+		return nil
 	}
 	return b.compiled(edited)
 }
 
 // compiled finds the directories with objects that were compiled of files; nil
 // where one of them is used for something else, or nobody knows for what.
-func (b *Builder) compiled(edited map[string]bool) (dirs, error) {
+func (b *Builder) compiled(edited map[string]bool) dirs {
 	into := dirs{".": true}
 	found := map[string]bool{}
 	everywhere := false
@@ -97,10 +97,11 @@ func (b *Builder) compiled(edited map[string]bool) (dirs, error) {
 		}
 		return nil
 	})
+	// What cannot be read, a build has made so: make is to find out.
 	if err != nil || everywhere || len(found) < len(edited) {
-		return nil, err
+		return nil
 	}
-	return into, nil
+	return into
 }
 
 // lists says whether a .cmd file names a file of the sources: by any path, for
@@ -237,7 +238,9 @@ exec make "$@"
 // sandboxSubmake is where it is in the sandbox.
 const sandboxSubmake = "/build/submake"
 
-func (b *Builder) submakeFile() string { return b.Objects + ".submake" }
+func (b *Builder) submakeFile() string { return submakeFile(b.Objects) }
+
+func submakeFile(objects string) string { return objects + ".submake" }
 
 // into gives what makes make go into some directories only: further arguments of
 // it, and of its environment.

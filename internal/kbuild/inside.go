@@ -5,14 +5,30 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 )
 
 // The source and the object tree hold what a stranger's patch put there, and
 // we read and write them outside the sandbox. A link there must not lead us to
 // the user's files, nor a pipe hold us up: these functions stay inside dir.
+
+// makeSlot makes the directory of the object tree and what is beside it. Nobody
+// else may go in there: a build can leave a program that runs as us (setuid).
+func (b *Builder) makeSlot() error {
+	slot := filepath.Dir(b.Objects)
+	err := os.MkdirAll(slot, 0o700)
+	if err == nil {
+		err = os.Chmod(slot, 0o700)
+	}
+	if err != nil {
+		return fmt.Errorf("object tree: %w", err)
+	}
+	return nil
+}
 
 // maxFile is more than any kernel image.
 const maxFile = 1 << 30
@@ -79,11 +95,25 @@ func writeInside(dir, name string, text []byte) error {
 
 // emptyDir removes what is in dir, not dir: it may be a mount.
 func emptyDir(dir string) error {
-	entries, err := os.ReadDir(dir)
-	for _, e := range entries {
-		if rerr := os.RemoveAll(filepath.Join(dir, e.Name())); err == nil {
-			err = rerr
-		}
+	if _, err := os.Stat(dir); err != nil {
+		return err
 	}
-	return err
+	return Remove(dir, "-mindepth", "1")
+}
+
+// Remove deletes a directory with what a build left there, however deep and
+// unreadable that is: os.RemoveAll wants a descriptor for each level, and the right
+// to look into what is not empty. It takes further arguments of find(1).
+func Remove(dir string, which ...string) error {
+	find := append([]string{dir}, which...)
+	rm := func() *exec.Cmd { return exec.Command("find", append(find, "-delete")...) }
+	if rm().Run() == nil {
+		return nil
+	}
+	_ = exec.Command("chmod", "-R", "u+rwx", dir).Run()
+	if out, err := rm().CombinedOutput(); err != nil {
+		line, _, _ := strings.Cut(string(out), "\n")
+		return fmt.Errorf("delete %s: %w: %.200q", dir, err, line)
+	}
+	return nil
 }

@@ -6,8 +6,6 @@ package kbuild
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -57,11 +55,16 @@ type Builder struct {
 	Jobs int
 	// Direct says that the machine starts a vmlinux at its PVH entry, where the
 	// configuration has one: nothing is compressed, and no boot code built.
-	Direct   bool
-	Timeout  time.Duration
-	Sandbox  bool
-	Log      *zap.Logger
-	Progress func(Progress) // may be nil; called from one goroutine at a time
+	Direct  bool
+	Timeout time.Duration
+	Sandbox bool
+	Limits  Limits // in the sandbox; zero: LimitsOf(Jobs)
+	// Apart, if not "", keeps what is built apart from what is built without it or
+	// with another: kernels have keys of their own. The object tree must be another
+	// one, too; where there is none yet it begins as a copy of Seed.
+	Apart, Seed string
+	Log         *zap.Logger
+	Progress    func(Progress) // may be nil; called from one goroutine at a time
 
 	toolchain  string   // digest, once known
 	checkedOut string   // tree whose directories within are
@@ -99,6 +102,9 @@ func (b *Builder) Build(ctx context.Context, c kernel.Commit) (kernel.Build, err
 		return kernel.Build{}, err
 	}
 	if !b.Cache.Has(key) {
+		if err := b.sow(ctx); err != nil {
+			return kernel.Build{}, err
+		}
 		if same, ok, err := b.alike(ctx, c, key); ok || err != nil {
 			return same, err
 		}
@@ -126,17 +132,6 @@ func (b *Builder) BuildClean(ctx context.Context, c kernel.Commit) (kernel.Build
 		return kernel.Build{}, err
 	}
 	return b.build(ctx, c, key, true)
-}
-
-// Key is under which the cache keeps what Build or, clean, BuildClean makes of
-// c. Of c only the tree counts.
-func (b *Builder) Key(ctx context.Context, c kernel.Commit, clean bool) (string, error) {
-	key, err := b.key(ctx, c)
-	if err != nil || !clean {
-		return key, err
-	}
-	sum := sha256.Sum256([]byte("clean " + key))
-	return hex.EncodeToString(sum[:]), nil
 }
 
 func (b *Builder) build(ctx context.Context, c kernel.Commit, key string, clean bool) (kernel.Build, error) {
@@ -199,6 +194,15 @@ func (b *Builder) watched(ctx context.Context, c kernel.Commit, key string, clea
 		return kernel.Build{}, err
 	}
 	build, err := b.compile(ctx, m, c, recipe, known)
+	var s *stopped
+	if errors.As(err, &s) {
+		if err := b.discard(s.disk); err != nil {
+			return kernel.Build{}, err
+		}
+		if s.own {
+			build, err = kernel.Build{Status: kernel.BuildFailed, Error: s.Error()}, nil
+		}
+	}
 	done := err == nil && build.Status == kernel.BuildOK && m.twin == nil
 	known.into(c.Tree, done)
 	if done && !clean {
@@ -208,6 +212,21 @@ func (b *Builder) watched(ctx context.Context, c kernel.Commit, key string, clea
 		err = serr
 	}
 	return build, err
+}
+
+// discard empties the object tree after a build that was stopped: what it was
+// making is half made, and the disk may be full of it.
+func (b *Builder) discard(ccache bool) error {
+	err := emptyDir(b.Objects)
+	if ccache {
+		if cerr := emptyDir(b.ccacheDir()); err == nil && !errors.Is(cerr, fs.ErrNotExist) {
+			err = cerr
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("object tree: %w", err)
+	}
+	return nil
 }
 
 // cause prefers the reason of a cancelled context to its consequences.
@@ -232,10 +251,7 @@ func (b *Builder) compile(ctx context.Context, m *makeRun, c kernel.Commit, reci
 	b.report(Progress{Phase: "configure"})
 	var stale dirs
 	if b.configured(ctx, c, known.Config, recipe) {
-		var err error
-		if stale, err = b.stale(ctx, c, known); err != nil {
-			return kernel.Build{}, fmt.Errorf("object tree: %w", err)
-		}
+		stale = b.stale(ctx, c, known)
 	} else {
 		refusal := ""
 		known.Config, known.Trees = settings{}, nil
@@ -395,35 +411,6 @@ func (b *Builder) configure(ctx context.Context, m *makeRun) (string, error) {
 	}
 	return "", nil
 }
-
-// key identifies what a build depends on: the tree, the fragments that the
-// configuration is composed of, the toolchain and our own settings. The final
-// .config is a function of these, so it needs no checkout to know the key.
-func (b *Builder) key(ctx context.Context, c kernel.Commit) (string, error) {
-	if b.toolchain == "" {
-		d, err := toolchain(ctx, b.Sandbox)
-		if err != nil {
-			return "", err
-		}
-		b.toolchain = d
-	}
-	h := sha256.New()
-	fmt.Fprintf(h, "kbisect build v1\ntree %s\ntoolchain %s\n", c.Tree, b.toolchain)
-	if b.Direct {
-		fmt.Fprintln(h, "image vmlinux")
-	}
-	if b.Whole != nil {
-		fmt.Fprintf(h, "whole %d\n%s\n", len(b.Whole), b.Whole)
-	}
-	for _, f := range b.Fragments {
-		fmt.Fprintf(h, "fragment %s %d\n%s\n", f.Name, len(f.Text), f.Text)
-	}
-	fmt.Fprintln(h, strings.Join(reproducible, "\n"))
-	return hex.EncodeToString(h.Sum(nil)), nil
-}
-
-// recipe is the key of no tree.
-func (b *Builder) recipe(ctx context.Context) (string, error) { return b.key(ctx, kernel.Commit{}) }
 
 func (b *Builder) report(p Progress) {
 	if b.Progress != nil {

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/kernel-bisect/kbisect/internal/console"
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 	"github.com/kernel-bisect/kbisect/internal/leash"
 )
@@ -27,10 +28,12 @@ type makeRun struct {
 	objects int
 	log     *os.File
 	logged  int64
-	errors  []string      // lines that look like errors, the first few
-	signs   signs         // whose fault a failure is
-	image   string        // that was made, a file of the object tree
-	twin    *kernel.Build // whose .config is equal, so that nothing was made
+	printed int64                   // by the command under way
+	stop    context.CancelCauseFunc // of that
+	errors  []string                // lines that look like errors, the first few
+	signs   signs                   // whose fault a failure is
+	image   string                  // that was made, a file of the object tree
+	twin    *kernel.Build           // whose .config is equal, so that nothing was made
 }
 
 // maxLog bounds the log of one build: a hostile Makefile can print for ever.
@@ -43,6 +46,9 @@ const (
 )
 
 func (b *Builder) newMake(start time.Time) (*makeRun, error) {
+	if err := b.makeSlot(); err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(b.Objects, 0o755); err != nil {
 		return nil, fmt.Errorf("object tree: %w", err)
 	}
@@ -102,6 +108,8 @@ func (m *makeRun) mergeConfig(ctx context.Context, base string, fragments []stri
 
 func (m *makeRun) run(ctx context.Context, env, argv []string) (bool, error) {
 	name, args, environ := m.b.wrap(env, argv)
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
 	cmd := leash.Nice(leash.Command(ctx, m.b.Owner, environ, name, args...))
 	src, obj := m.b.paths()
 	if !m.b.Sandbox {
@@ -114,12 +122,17 @@ func (m *makeRun) run(ctx context.Context, env, argv []string) (bool, error) {
 	defer r.Close()
 	cmd.Stdout, cmd.Stderr = w, w
 	fmt.Fprintf(m.log, "+ %s\n", strings.Join(argv, " "))
-	m.errors, m.signs = nil, signs{src: src, obj: obj}
-	if err := cmd.Start(); err != nil {
-		_ = w.Close()
-		return false, fmt.Errorf("start %s: %w", name, err)
+	m.errors, m.signs, m.printed, m.stop = nil, signs{src: src, obj: obj}, 0, stop
+	var g *guard
+	if m.b.Sandbox {
+		g, err = m.b.begin(cmd, stop)
+	} else {
+		err = cmd.Start()
 	}
 	_ = w.Close()
+	if err != nil {
+		return false, fmt.Errorf("start %s: %w", name, err)
+	}
 	read := make(chan error, 1)
 	go func() { read <- m.consume(r) }()
 	err = cmd.Wait()
@@ -133,8 +146,13 @@ func (m *makeRun) run(ctx context.Context, env, argv []string) (bool, error) {
 	}
 	_ = r.SetReadDeadline(time.Now().Add(patience))
 	rerr := <-read
+	if g != nil {
+		if err := g.end(cmd.WaitDelay); err != nil {
+			return false, err
+		}
+	}
 	if ctx.Err() != nil {
-		return false, ctx.Err()
+		return false, context.Cause(ctx)
 	}
 	if rerr != nil {
 		return false, rerr
@@ -180,6 +198,9 @@ func (m *makeRun) consume(r io.Reader) error {
 }
 
 func (m *makeRun) keep(line []byte) error {
+	if m.printed += int64(len(line)); m.printed > m.b.limits().Output && m.stop != nil {
+		m.stop(&stopped{why: fmt.Sprintf("it printed more than %s", bytesOf(m.b.limits().Output)), own: true})
+	}
 	if m.logged < maxLog {
 		n, err := m.log.Write(line)
 		if err != nil {
@@ -209,22 +230,19 @@ func (m *makeRun) keep(line []byte) error {
 }
 
 // firstError is the first error of the last command: the compiler's if there
-// is one, with the path as in the tree.
+// is one, with the path as in the tree, and fit to be shown.
 func (m *makeRun) firstError() string {
+	if len(m.errors) == 0 {
+		return "make failed without an error message; see the log"
+	}
 	src, obj := m.b.paths()
-	shorten := strings.NewReplacer(src+"/", "", obj+"/", "", "../src/", "")
-	for _, l := range m.errors {
-		if compilerError.MatchString(l) {
-			return shorten.Replace(l)
-		}
+	l := m.errors[0]
+	if i := slices.IndexFunc(m.errors, compilerError.MatchString); i >= 0 {
+		l = m.errors[i]
+	} else if i := slices.IndexFunc(m.errors, func(l string) bool {
+		return strings.Contains(l, "undefined reference") || strings.Contains(l, "error:")
+	}); i >= 0 {
+		l = m.errors[i]
 	}
-	for _, l := range m.errors {
-		if strings.Contains(l, "undefined reference") || strings.Contains(l, "error:") {
-			return shorten.Replace(l)
-		}
-	}
-	if len(m.errors) > 0 {
-		return shorten.Replace(m.errors[0])
-	}
-	return "make failed without an error message; see the log"
+	return console.Clean([]byte(strings.NewReplacer(src+"/", "", obj+"/", "", "../src/", "").Replace(l)), 0)
 }

@@ -84,11 +84,14 @@ func (b *Builder) readsFile() string { return readsFile(b.Objects) }
 
 func readsFile(objects string) string { return objects + ".reads" }
 
-// Forget removes what is known of an object tree, before that is changed or
-// deleted: of what is left if we are killed nobody knows anything.
+// Forget removes what is known of an object tree, and what else is beside it,
+// before that is changed or deleted: of what is left if we are killed nobody knows
+// anything.
 func Forget(objects string) error {
-	if err := os.Remove(readsFile(objects)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("object tree: %w", err)
+	for _, file := range []string{readsFile(objects), submakeFile(objects)} {
+		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("object tree: %w", err)
+		}
 	}
 	return nil
 }

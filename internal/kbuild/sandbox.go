@@ -75,8 +75,7 @@ func (b *Builder) wrap(env, argv []string) (name string, args, environ []string)
 	if !b.Sandbox {
 		return argv[0], argv[1:], environ
 	}
-	args = append(sandboxArgs(),
-		"--ro-bind", b.Source.Dir(), sandboxSrc)
+	args = slices.Concat(sandboxArgs(), guardArgs, []string{"--ro-bind", b.Source.Dir(), sandboxSrc})
 	args = append(args, hide(b.Source.Dir())...)
 	if links != "" {
 		args = append(args, "--bind", keep, sandboxCcache)
@@ -95,6 +94,9 @@ func sandboxArgs() []string {
 	a := []string{
 		"--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL",
 		"--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp",
+		// Root without capabilities is still who owns the files in /proc/sys, such as
+		// core_pattern, a program that the kernel starts outside.
+		"--remount-ro", "/proc",
 	}
 	for _, d := range systemDirs {
 		a = append(a, "--ro-bind-try", d, d)
