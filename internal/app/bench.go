@@ -38,30 +38,34 @@ const buildTimeout = 2 * time.Hour
 // request is what a job was asked for, whole: it is stored with the job, and a
 // job resumes from it.
 type request struct {
-	Kind        string            `json:"kind"`
-	Command     string            `json:"command"`
-	Profile     string            `json:"profile"`
-	Kconfig     []kbuild.Fragment `json:"kconfig,omitempty"`
-	Carry       []gitrepo.Carry   `json:"carry,omitempty"` // on every commit
-	Repo        string            `json:"repo,omitempty"`
-	Base        string            `json:"base,omitempty"` // object ids, so that moving branches do not matter
-	Head        string            `json:"head,omitempty"`
-	Kernels     []string          `json:"kernels,omitempty"` // paths of ready images
-	Modules     []string          `json:"modules,omitempty"` // paths of their modules
-	Tests       []string          `json:"tests,omitempty"`
-	Files       []vmimage.File    `json:"files,omitempty"` // what the user brings into the guest
-	Programs    []runner.Program  `json:"programs,omitempty"`
-	Guest       settings.Guest    `json:"guest,omitzero"` // what they want of it
-	Allowed     []kernel.Allowed  `json:"allowed,omitempty"`
-	Runs        int               `json:"runs,omitempty"`
-	MaxRuns     int               `json:"max_runs,omitempty"`     // 0: as many as it takes
-	TestTimeout time.Duration     `json:"test_timeout,omitempty"` // of the catalogue's tests; 0: their own
-	Search      searchRequest     `json:"search,omitzero"`        // of a bisection
-	Configs     *configEnds       `json:"configs,omitempty"`      // of a bisect-config, whose commit is Head
-	Fresh       bool              `json:"fresh,omitempty"`
-	NoSandbox   bool              `json:"no_sandbox,omitempty"`
-	BootPerRun  bool              `json:"boot_per_run,omitempty"`
-	ShareGuests bool              `json:"share_guests,omitempty"`
+	Kind    string            `json:"kind"`
+	Command string            `json:"command"`
+	Profile string            `json:"profile"`
+	Kconfig []kbuild.Fragment `json:"kconfig,omitempty"`
+	Carry   []gitrepo.Carry   `json:"carry,omitempty"` // on every commit
+	Repo    string            `json:"repo,omitempty"`
+	Base    string            `json:"base,omitempty"` // object ids, so that moving branches do not matter
+	Head    string            `json:"head,omitempty"`
+	// Stranger names what came as mail or a bundle, by its commits, or a pull request:
+	// what has the same name is built together, and apart from everything else.
+	Stranger    string           `json:"stranger,omitempty"`
+	Trusted     string           `json:"trusted,omitempty"` // the commit of the repository's own that his stand on, if known
+	Kernels     []string         `json:"kernels,omitempty"` // paths of ready images
+	Modules     []string         `json:"modules,omitempty"` // paths of their modules
+	Tests       []string         `json:"tests,omitempty"`
+	Files       []vmimage.File   `json:"files,omitempty"` // what the user brings into the guest
+	Programs    []runner.Program `json:"programs,omitempty"`
+	Guest       settings.Guest   `json:"guest,omitzero"` // what they want of it
+	Allowed     []kernel.Allowed `json:"allowed,omitempty"`
+	Runs        int              `json:"runs,omitempty"`
+	MaxRuns     int              `json:"max_runs,omitempty"`     // 0: as many as it takes
+	TestTimeout time.Duration    `json:"test_timeout,omitempty"` // of the catalogue's tests; 0: their own
+	Search      searchRequest    `json:"search,omitzero"`        // of a bisection
+	Configs     *configEnds      `json:"configs,omitempty"`      // of a bisect-config, whose commit is Head
+	Fresh       bool             `json:"fresh,omitempty"`
+	NoSandbox   bool             `json:"no_sandbox,omitempty"`
+	BootPerRun  bool             `json:"boot_per_run,omitempty"`
+	ShareGuests bool             `json:"share_guests,omitempty"`
 }
 
 // bench is everything a job needs, wired.
@@ -163,19 +167,21 @@ func (b *bench) addGuests(ctx context.Context, o *options) error {
 
 // addBuilder wires the build of commits.
 func (b *bench) addBuilder(ctx context.Context, o *options) error {
-	builder, err := b.builder(ctx, o)
+	builders, err := b.builders(ctx, o)
 	if err != nil {
 		return err
 	}
-	builder.Progress, b.lab.BuildAhead = b.bar.building, true
+	builders.his.Progress, builders.ours.Progress, b.lab.BuildAhead = b.bar.building, b.bar.building, true
 	b.lab.Build = func(ctx context.Context, c kernel.Commit) (kernel.Build, error) {
-		if kept, ok, err := builder.Kept(ctx, c); ok || err != nil {
+		builder := builders.of(c)
+		if kept, ok, err := builders.kept(ctx, c); ok || err != nil {
 			return kept, err
 		}
-		return b.inSlot(ctx, c, builder.Objects, builder.Build)
+		return b.inSlot(ctx, c, builder, builder.Build)
 	}
 	b.lab.BuildClean = func(ctx context.Context, c kernel.Commit) (kernel.Build, error) {
-		return b.inSlot(ctx, c, builder.Objects, builder.BuildClean)
+		builder := builders.of(c)
+		return b.inSlot(ctx, c, builder, builder.BuildClean)
 	}
 	b.lab.Revert = b.revert
 	return nil
@@ -195,17 +201,62 @@ func (b *bench) kernels() (*imagecache.Cache, error) {
 	return imagecache.Open(filepath.Join(b.ws.cache, "kernels"))
 }
 
-// inSlot builds in an object tree when no other job builds.
-func (b *bench) inSlot(ctx context.Context, c kernel.Commit, objects string, build buildFunc) (kernel.Build, error) {
+// inSlot builds in the trees of a builder when no other job builds.
+func (b *bench) inSlot(ctx context.Context, c kernel.Commit, in *kbuild.Builder, build buildFunc) (kernel.Build, error) {
 	free, err := b.ws.takeSlot(ctx)
 	if err != nil {
 		return kernel.Build{}, err
 	}
 	defer free()
-	return inTrees(objects, func() (kernel.Build, error) { return build(ctx, c) })
+	return inTrees(in.Objects, in.Source.Dir(), func() (kernel.Build, error) { return build(ctx, c) })
 }
 
-// builder makes the builder of the bench's profile.
+// builders are those of a job. One that tests what a stranger wrote has two: what
+// he wrote is built apart, and where it begins as everybody else's, so that there
+// are objects to begin with.
+type builders struct {
+	his, ours *kbuild.Builder
+	trusted   string
+}
+
+// of is the builder of a commit.
+func (b builders) of(c kernel.Commit) *kbuild.Builder {
+	if c.SHA == b.trusted {
+		return b.ours
+	}
+	return b.his
+}
+
+// kept is the kernel of a commit that need not be built. What was built as ours of the
+// same tree is as good for him; what was built as his is for nobody else.
+func (b builders) kept(ctx context.Context, c kernel.Commit) (kernel.Build, bool, error) {
+	if built, ok, err := b.ours.Kept(ctx, c); ok || err != nil || b.of(c) == b.ours {
+		return built, ok, err
+	}
+	return b.his.Kept(ctx, c)
+}
+
+// builders makes the builders of the bench's profile.
+func (b *bench) builders(ctx context.Context, o *options) (builders, error) {
+	ours, err := b.builder(ctx, o)
+	if err != nil || b.req.Stranger == "" {
+		return builders{his: ours, ours: ours}, err
+	}
+	his := *ours
+	sum := sha256.Sum256([]byte(b.req.Stranger))
+	his.Apart = hex.EncodeToString(sum[:16])
+	slot, name := filepath.Split(ours.Objects)
+	his.Objects = filepath.Join(filepath.Clean(slot)+strangersMark+his.Apart, name)
+	if ours.Sandbox { // else the paths in it are those of the other tree
+		his.Seed = ours.Objects
+	}
+	return builders{&his, ours, b.req.Trusted}, nil
+}
+
+// strangersMark is in the names of slots in which strangers' commits are built.
+const strangersMark = "-stranger-"
+
+// builder makes the builder of the bench's profile for commits that are trusted.
 func (b *bench) builder(ctx context.Context, o *options) (*kbuild.Builder, error) {
 	if len(b.profile.Fragments) == 0 {
 		return nil, usagef("profile %s is for ready kernels (check --kernel); to build use another, see `orchestrator list profiles`", b.profile.Name)

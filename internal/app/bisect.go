@@ -173,7 +173,14 @@ func (o *options) prepareBisect(ctx context.Context, ws *workspace, req request,
 		if err != nil {
 			return req, err
 		}
-		req.Base, req.Head = base.SHA, head
+		req.Base, req.Head, req.Stranger, req.Trusted = base.SHA, head, base.SHA+".."+head, base.SHA
+		last, err := repo.Commit(ctx, head)
+		if err != nil {
+			return req, err
+		}
+		if err := req.prepareCarry(ctx, repo, base, last); err != nil {
+			return req, err
+		}
 		return req, o.predict(ctx, ws, repo, &req)
 	}
 	// The older end first.

@@ -225,6 +225,9 @@ func (b *bench) addConfigBuilder(ctx context.Context, o *options) error {
 		return err
 	}
 	made := map[string]kernel.Build{} // by digest of the .config
+	if builder.Sandbox {              // else the paths in it may be those of another tree
+		builder.Seed = builder.Objects
+	}
 	builder.Objects += "-config"
 	builder.Progress = b.bar.building
 	builder.Twin = func(config string) (kernel.Build, bool) {
@@ -235,7 +238,7 @@ func (b *bench) addConfigBuilder(ctx context.Context, o *options) error {
 		if build, ok, err := builder.Kept(ctx, c); ok || err != nil {
 			return build, err
 		}
-		return b.inSlot(ctx, c, builder.Objects, builder.Build)
+		return b.inSlot(ctx, c, builder, builder.Build)
 	}
 	if len(b.req.Carry) > 0 {
 		one = b.carried.with(one)

@@ -29,7 +29,10 @@ func (l *pullLab) Submit(ctx context.Context, j pulls.Job) (string, error) {
 	r := l.repos[j.Repo]
 	sub := submission{
 		kind: j.Kind, repo: r.Repo, span: j.Base + ".." + j.Head, profile: j.Profile, tests: r.Tests, fresh: j.Fresh,
-		priority: store.Normal, search: defaultSearch(), owner: "github", label: j.Title, key: j.Owner + " " + j.Key,
+		priority: store.Normal, search: defaultSearch(), trusted: j.Trusted, owner: "github", label: j.Title, key: j.Owner + " " + j.Key,
+	}
+	if j.Stranger { // of earlier pushes, too: what they did not change is not built again
+		sub.stranger = j.Owner
 	}
 	if j.Kind == "bisect" {
 		sub.tests = []string{j.Test}

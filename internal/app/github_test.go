@@ -355,6 +355,11 @@ func TestPullRequestCommands(t *testing.T) {
 	}
 	p.hub.ClosePull(hubRepo, n)
 	p.quiet()
+	for _, r := range requestsOf(t, p.home) {
+		if r.Stranger == "" || r.Trusted != p.tip {
+			t.Errorf("a pull request's: %+v", r)
+		}
+	}
 }
 
 // Closed, a pull request is not tested to its end; opened again it is.
@@ -490,7 +495,6 @@ func TestPullRequestTooLong(t *testing.T) {
 	p := newPulled(t, "1ms", true)
 	v1 := p.commits(p.tip, "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11")
 	p.start()
-	defer p.stop()
 	p.open(v1)
 	s := p.until("tested", settledOn(v1[10]))
 	for i, sha := range v1 {
@@ -500,6 +504,12 @@ func TestPullRequestTooLong(t *testing.T) {
 	}
 	if !strings.Contains(s.Comments[0].Body, "the oldest 3 are left out") {
 		t.Error(s.Comments[0].Body)
+	}
+	p.stop()
+	for _, r := range requestsOf(t, p.home) {
+		if r.Stranger == "" || r.Trusted != p.tip || r.Base != v1[2] {
+			t.Errorf("the commit below those that are tested is a stranger's, too: %+v", r)
+		}
 	}
 }
 

@@ -83,7 +83,7 @@ func (t *pullTree) Series(ctx context.Context, r pulls.Repo, p github.Pull) (pul
 		return pulls.Series{}, pulls.Cannot("these commits have no history in common with %s", p.BaseRef)
 	}
 	s, err := seriesOf(ctx, repo, base, p.Head, r.MaxCommits)
-	s.Tip = p.Base
+	s.Tip, s.Trusted = p.Base, base
 	return s, err
 }
 

@@ -105,6 +105,11 @@ func TestSeriesFromMail(t *testing.T) {
 			if err := json.Unmarshal(out.Bytes(), &res); err != nil || len(res.Commits) != c.commits {
 				t.Errorf("%d commits: %v", len(res.Commits), err)
 			}
+			for _, r := range requestsOf(t, os.Getenv("KBISECT_HOME")) {
+				if r.Stranger == "" || r.Trusted != r.Base || r.Base != res.Base.SHA {
+					t.Errorf("mail is a stranger's, its base is not: %+v", r)
+				}
+			}
 		})
 	}
 }

@@ -160,7 +160,7 @@ func (o *options) predict(ctx context.Context, ws *workspace, repo *gitrepo.Repo
 	if b.profile, err = profileOf(req.Profile); err != nil {
 		return err
 	}
-	builder, err := b.builder(ctx, o)
+	both, err := b.builders(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -172,6 +172,7 @@ func (o *options) predict(ctx context.Context, ws *workspace, repo *gitrepo.Repo
 	if err != nil {
 		return err
 	}
+	builder := both.his
 	var builds []kernel.Build
 	var failed error
 	trees := map[string]string{base.SHA: treeOf(base)}
@@ -179,7 +180,7 @@ func (o *options) predict(ctx context.Context, ws *workspace, repo *gitrepo.Repo
 	err = repo.Trees(ctx, req.Base, req.Head, func(sha, tree string) {
 		tree = treeOf(kernel.Commit{SHA: sha, Tree: tree})
 		commits, trees[sha] = append(commits, sha), tree
-		k, ok, err := builder.Kept(ctx, kernel.Commit{SHA: sha, Tree: tree})
+		k, ok, err := both.kept(ctx, kernel.Commit{SHA: sha, Tree: tree})
 		if ok {
 			req.Search.Built = append(req.Search.Built, sha)
 			if k.SameAs == "" {

@@ -145,6 +145,7 @@ func prepareSeries(ctx context.Context, ws *workspace, req request, r revRange, 
 	var base kernel.Commit
 	if r.brought() {
 		base, req.Head, err = ws.takeInput(ctx, repo, r, tell)
+		req.Stranger, req.Trusted = base.SHA+".."+req.Head, base.SHA
 	} else if base, err = repo.Resolve(ctx, r.base); err == nil {
 		if err = repo.CheckKernel(ctx, base); err == nil {
 			req.Head, err = seriesHead(ctx, repo, base, r)

@@ -122,7 +122,7 @@ func (s *oneShot) run(ctx context.Context, req request, number int) error {
 	if err := repo.CheckKernel(ctx, base); err != nil {
 		return err
 	}
-	req.Base, req.Head = series.Base, series.Head
+	req.Base, req.Head, req.Stranger, req.Trusted = series.Base, series.Head, fmt.Sprintf("%s#%d", s.repo.Name, number), series.Trusted
 	id, err := s.ws.newJob(ctx, req)
 	if err != nil {
 		return err

@@ -43,6 +43,8 @@ type submission struct {
 	label    string // what the title begins with, "" for nothing
 	key      string // of idempotency: asked twice with it, there is one job
 	search   searchRequest
+	stranger string // see request
+	trusted  string // see request
 
 	kconfig     []kbuild.Fragment
 	carry       []gitrepo.Carry
@@ -135,7 +137,7 @@ func (r request) question() string {
 
 // prepare turns a submission into a request with the commits found.
 func (s *service) prepare(ctx context.Context, sub submission) (request, string, error) {
-	req := request{Kind: sub.kind, Profile: sub.profile, Tests: sub.tests, Runs: sub.runs, MaxRuns: sub.maxRuns, Fresh: sub.fresh, Search: sub.search, Kconfig: sub.kconfig, Carry: sub.carry, TestTimeout: sub.testTimeout}
+	req := request{Kind: sub.kind, Profile: sub.profile, Tests: sub.tests, Runs: sub.runs, MaxRuns: sub.maxRuns, Fresh: sub.fresh, Search: sub.search, Kconfig: sub.kconfig, Carry: sub.carry, TestTimeout: sub.testTimeout, Stranger: sub.stranger, Trusted: sub.trusted}
 	fail := func(field string, err error) (request, string, error) { return req, "", &fieldError{field, err} }
 	if req.ShareGuests = sub.kind == "series"; sub.share != nil {
 		req.ShareGuests = *sub.share

@@ -21,6 +21,8 @@ import (
 
 // The commits of a repository are built in a directory of its own, slots/REPO,
 // with its sources, an object tree for each profile, and the objects of ccache.
+// What a stranger wrote has object trees and a ccache in a directory beside that,
+// slots/REPO-stranger-SERIES, with the same sources: no build can write to these.
 // Each of these can be made again, and is deleted on its own.
 
 // maxTrees is how many bytes of them are kept without being asked: four
@@ -91,9 +93,8 @@ func touch(after time.Duration, trees ...string) {
 
 // inTrees builds in an object tree and its sources, and notes that. An object tree
 // is measured when much of it was made, which takes so long that 50 ms are nothing.
-func inTrees(objects string, build func() (kernel.Build, error)) (kernel.Build, error) {
-	slot := filepath.Dir(objects)
-	trees := []string{objects, filepath.Join(slot, "src"), filepath.Join(slot, "ccache")}
+func inTrees(objects, src string, build func() (kernel.Build, error)) (kernel.Build, error) {
+	trees := []string{objects, src, filepath.Join(filepath.Dir(objects), "ccache")}
 	touch(never, trees...) // if we are killed
 	built, err := build()
 	if err != nil || built.Objects >= farObjects {
@@ -132,7 +133,7 @@ func (w *workspace) trees(remember bool) ([]kept, error) {
 				if err != nil {
 					return err
 				}
-				return os.RemoveAll(gone)
+				return kbuild.Remove(gone)
 			}})
 		}
 	}
@@ -182,7 +183,7 @@ func (w *workspace) trimTrees(ctx context.Context, since time.Time, log *zap.Log
 	// killed had set aside goes as well.
 	aside, _ := filepath.Glob(filepath.Join(w.slots(), asidePrefix+"*"))
 	for _, dir := range aside {
-		err = errors.Join(err, os.RemoveAll(dir))
+		err = errors.Join(err, kbuild.Remove(dir))
 	}
 	if err != nil && ctx.Err() == nil {
 		log.Warn("old source and object trees cannot be deleted", zap.Error(err))

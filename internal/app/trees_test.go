@@ -14,6 +14,8 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/kernel-bisect/kbisect/internal/gitrepo"
+	"github.com/kernel-bisect/kbisect/internal/kbuild"
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 )
 
@@ -199,10 +201,11 @@ func TestBuildNotesUse(t *testing.T) {
 	w := newTestWorkspace(t)
 	b := &bench{ws: w}
 	objects, src := filepath.Join(w.slots(), "a/obj-cow"), filepath.Join(w.slots(), "a/src")
+	in := &kbuild.Builder{Objects: objects, Source: (&gitrepo.Repo{}).Worktree(src)}
 	var size int
 	build := func(n int, err error) {
 		t.Helper()
-		_, got := b.inSlot(t.Context(), kernel.Commit{}, objects, func(context.Context, kernel.Commit) (kernel.Build, error) {
+		_, got := b.inSlot(t.Context(), kernel.Commit{}, in, func(context.Context, kernel.Commit) (kernel.Build, error) {
 			for _, tree := range []string{"a/obj-cow", "a/src"} {
 				size += 100_000
 				if err := os.WriteFile(filepath.Join(addTree(t, w, tree), "more"), make([]byte, size), 0o644); err != nil {

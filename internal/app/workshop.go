@@ -151,10 +151,11 @@ func (w *workshop) build(ctx context.Context, req request, mirror string, c kern
 	if o.simulate != nil {
 		return make(ctx, c)
 	}
-	builder, err := b.builder(ctx, o)
+	both, err := b.builders(ctx, o)
 	if err != nil {
 		return kernel.Build{}, err
 	}
+	builder := both.of(c)
 	key, err := builder.Key(ctx, c, clean)
 	if err != nil {
 		return kernel.Build{}, err
@@ -173,6 +174,9 @@ func (w *workshop) build(ctx context.Context, req request, mirror string, c kern
 	built, err := make(ctx, c)
 	if err != nil {
 		return built, err
+	}
+	if imagecache.IsKey(built.Kernel.Key) { // there may be one of ours
+		key = built.Kernel.Key
 	}
 	return built, w.supply.push(ctx, key, builder.Cache)
 }

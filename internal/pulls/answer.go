@@ -158,6 +158,7 @@ func (f *Follower) bisect(ctx context.Context, r Repo, e github.Event, c Command
 	}
 	id, err := f.Lab.Submit(ctx, Job{
 		Kind: "bisect", Repo: r.Name, Profile: profile, Base: c.Good, Head: c.Bad, Test: c.Test,
+		Stranger: true, Trusted: p.Series.Trusted,
 		Title: p.title() + " " + c.Test, Owner: p.name(), Key: p.name() + " " + request,
 	})
 	if err != nil {

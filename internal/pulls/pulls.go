@@ -62,10 +62,11 @@ type Answer struct {
 // Series are the commits that are tested.
 type Series struct {
 	Tip     string   `json:"tip"`  // of the branch that it is meant for, when it was looked at
-	Base    string   `json:"base"` // the commit below the first one
+	Base    string   `json:"base"` // the commit below the first one that is tested
 	Head    string   `json:"head"`
 	Commits []Commit `json:"commits"` // oldest first
 	LeftOut int      `json:"left_out,omitempty"`
+	Trusted string   `json:"trusted,omitempty"` // the branch's own commit below all of a pull request
 }
 
 // Commit is a commit with what it is known by after a rebase.
@@ -134,16 +135,18 @@ type Tree interface {
 
 // Job is a job to be queued.
 type Job struct {
-	Kind    string // series, bisect
-	Repo    string
-	Profile string
-	Base    string // of a bisection a revision that somebody named
-	Head    string
-	Test    string // of a bisection
-	Fresh   bool
-	Title   string
-	Owner   string
-	Key     string // asked for again with it, it is the same job
+	Kind     string // series, bisect
+	Repo     string
+	Profile  string
+	Base     string // of a bisection a revision that somebody named
+	Head     string
+	Stranger bool   // not all commits are of the repository's branches
+	Trusted  string // the one of these that the others stand on, if known
+	Test     string // of a bisection
+	Fresh    bool
+	Title    string
+	Owner    string
+	Key      string // asked for again with it, it is the same job
 }
 
 // Lab carries jobs out.
@@ -337,7 +340,8 @@ func (f *Follower) test(ctx context.Context, r Repo, p *Pull, request string, fr
 	var jobs []string
 	for _, profile := range profiles {
 		id, err := f.Lab.Submit(ctx, Job{
-			Kind: "series", Repo: r.Name, Profile: profile, Base: p.Series.Base, Head: p.Series.Head, Fresh: fresh, Title: p.title(), Owner: p.name(),
+			Kind: "series", Repo: r.Name, Profile: profile, Base: p.Series.Base, Head: p.Series.Head,
+			Stranger: p.Number != 0, Trusted: p.Series.Trusted, Fresh: fresh, Title: p.title(), Owner: p.name(),
 			Key: fmt.Sprintf("%s %s..%s %s %s", p.name(), p.Series.Base, p.Series.Head, profile, request),
 		})
 		if errors.Is(err, ErrCannot) {
