@@ -79,6 +79,7 @@ type bench struct {
 	bar     *progress
 	log     *zap.Logger
 	repo    *gitrepo.Repo // nil for a ready kernel
+	build   builders      // of a job that builds, and builds here
 	carried carrying
 	started time.Time
 	attempt int // of a service's job, from 1
@@ -171,6 +172,7 @@ func (b *bench) addBuilder(ctx context.Context, o *options) error {
 	if err != nil {
 		return err
 	}
+	b.build = builders
 	builders.his.Progress, builders.ours.Progress, b.lab.BuildAhead = b.bar.building, b.bar.building, true
 	b.lab.Build = func(ctx context.Context, c kernel.Commit) (kernel.Build, error) {
 		builder := builders.of(c)
@@ -274,7 +276,7 @@ func (b *bench) builder(ctx context.Context, o *options) (*kbuild.Builder, error
 	if err != nil {
 		return nil, err
 	}
-	dir := filepath.Join(b.ws.cache, "slots", b.repo.ID())
+	dir := filepath.Join(b.ws.slots(), b.repo.ID())
 	src, objects := b.ws.worktree(b.repo, filepath.Join(dir, "src")), filepath.Join(dir, "obj-"+b.profile.Name)
 	if b.req.NoSandbox {
 		// What runs there may write to the sources.

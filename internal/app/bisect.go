@@ -173,7 +173,7 @@ func (o *options) prepareBisect(ctx context.Context, ws *workspace, req request,
 		if err != nil {
 			return req, err
 		}
-		req.Base, req.Head, req.Stranger, req.Trusted = base.SHA, head, base.SHA+".."+head, base.SHA
+		req.fromStranger(base, head)
 		last, err := repo.Commit(ctx, head)
 		if err != nil {
 			return req, err

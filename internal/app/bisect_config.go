@@ -234,15 +234,12 @@ func (b *bench) addConfigBuilder(ctx context.Context, o *options) error {
 		build, ok := made[config]
 		return build, ok
 	}
-	one := func(ctx context.Context, c kernel.Commit) (kernel.Build, error) {
+	one := b.carried.with(func(ctx context.Context, c kernel.Commit) (kernel.Build, error) {
 		if build, ok, err := builder.Kept(ctx, c); ok || err != nil {
 			return build, err
 		}
 		return b.inSlot(ctx, c, builder, builder.Build)
-	}
-	if len(b.req.Carry) > 0 {
-		one = b.carried.with(one)
-	}
+	})
 	b.lab.BuildConfig = func(ctx context.Context, c kernel.Commit, whole []byte) (kernel.Build, []byte, error) {
 		builder.Whole = whole
 		build, err := one(ctx, c)

@@ -94,12 +94,16 @@ func (b *bench) carry() {
 	for _, p := range c.patches {
 		c.seen = append(c.seen, kernel.Carried{Name: p.Name, Digest: p.Digest()})
 	}
-	if len(c.patches) > 0 && b.repo != nil {
+	if b.repo != nil {
 		b.lab.Build, b.lab.BuildClean = c.with(b.lab.Build), c.with(b.lab.BuildClean)
 	}
 }
 
+// with gives what is built the patches, if there are any.
 func (c *carrying) with(build buildFunc) buildFunc {
+	if len(c.patches) == 0 {
+		return build
+	}
 	return func(ctx context.Context, commit kernel.Commit) (kernel.Build, error) {
 		with, there, err := c.repo.Carry(ctx, commit, c.patches)
 		var conflict *gitrepo.CarryError

@@ -32,6 +32,13 @@ type revRange struct {
 // brought says whether the commits come with the command.
 func (r revRange) brought() bool { return r.mbox != "" || r.bundle != "" }
 
+// fromStranger makes commits that came with the command, up to head, what a request is
+// about. What they stand on is not the stranger's.
+func (r *request) fromStranger(base kernel.Commit, head string) {
+	r.Base, r.Head = base.SHA, head
+	r.Stranger, r.Trusted = base.SHA+".."+head, base.SHA
+}
+
 // takeInput makes the commits that the user brings, and tells what it took.
 func (w *workspace) takeInput(ctx context.Context, repo *gitrepo.Repo, r revRange, tell func(string)) (base kernel.Commit, head string, err error) {
 	if r.mbox != "" {

@@ -79,7 +79,7 @@ func (w *workspace) applyMail(ctx context.Context, repo *gitrepo.Repo, base kern
 		return "", "", err
 	}
 	defer free()
-	slot := repo.Worktree(filepath.Join(w.cache, "slots", repo.ID(), "src"))
+	slot := repo.Worktree(filepath.Join(w.slots(), repo.ID(), "src"))
 	defer touch(never, slot.Dir())
 	commits, there, err := slot.Apply(ctx, base.SHA, name, mail)
 	var ae *gitrepo.ApplyError

@@ -144,17 +144,18 @@ func prepareSeries(ctx context.Context, ws *workspace, req request, r revRange, 
 	}
 	var base kernel.Commit
 	if r.brought() {
-		base, req.Head, err = ws.takeInput(ctx, repo, r, tell)
-		req.Stranger, req.Trusted = base.SHA+".."+req.Head, base.SHA
+		var head string
+		base, head, err = ws.takeInput(ctx, repo, r, tell)
+		req.fromStranger(base, head)
 	} else if base, err = repo.Resolve(ctx, r.base); err == nil {
 		if err = repo.CheckKernel(ctx, base); err == nil {
+			req.Base = base.SHA
 			req.Head, err = seriesHead(ctx, repo, base, r)
 		}
 	}
 	if err != nil {
 		return req, err
 	}
-	req.Base = base.SHA
 	if _, err := seriesCommits(ctx, repo, base, req); err != nil {
 		return req, err
 	}

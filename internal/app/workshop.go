@@ -151,11 +151,7 @@ func (w *workshop) build(ctx context.Context, req request, mirror string, c kern
 	if o.simulate != nil {
 		return make(ctx, c)
 	}
-	both, err := b.builders(ctx, o)
-	if err != nil {
-		return kernel.Build{}, err
-	}
-	builder := both.of(c)
+	builder := b.build.of(c)
 	key, err := builder.Key(ctx, c, clean)
 	if err != nil {
 		return kernel.Build{}, err
