@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -109,6 +110,10 @@ func TestQEMUIsLockedUp(t *testing.T) {
 		status, _ := os.ReadFile("/proc/" + pid + "/status")
 		said := strings.ReplaceAll(string(status), "\t", " ")
 		missing = slices.DeleteFunc(slices.Clone(want), func(w string) bool { return strings.Contains(said, w+"\n") })
+	}
+	limits, _ := os.ReadFile("/proc/" + pid + "/limits")
+	if !regexp.MustCompile(`(?m)^Max address space +\d+ +\d+ +bytes`).Match(limits) {
+		t.Errorf("its memory has no bound:\n%s", limits)
 	}
 	fds, err := filepath.Glob("/proc/" + pid + "/fd/*")
 	if err != nil || len(fds) < 4 {

@@ -12,6 +12,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kernel-bisect/kbisect/internal/kernel"
 )
 
 // Cell is what a QEMU process is locked into, beside QEMU's own -sandbox: whoever
@@ -26,6 +28,8 @@ type Cell struct {
 	landlock int                 // version of its ABI; 0: none
 	filter   bool                // of system calls
 	user     *syscall.Credential // who QEMU runs as; nil: who we are
+	prlimit  string              // path of the program that bounds it; "": none
+	own      int64               // bytes of address space beside the guest's memory
 
 	// Lacks says what this machine does not allow, and what an escaped guest could
 	// do therefore.
@@ -42,7 +46,7 @@ const nobody = 65534
 
 // NewCell finds out, by trying, what this machine lets us lock QEMU into.
 func NewCell() *Cell {
-	c := &Cell{}
+	c := &Cell{own: ownMemory}
 	for _, m := range []struct {
 		lock func(*Cell) error
 		lack string
@@ -53,6 +57,8 @@ func NewCell() *Cell {
 			"no seccomp filter: an escaped guest could use the network"},
 		{func(c *Cell) error { c.user = otherUser(); return nil },
 			"QEMU stays root: an escaped guest would be, too"},
+		{func(c *Cell) (err error) { c.prlimit, err = exec.LookPath("prlimit"); return err },
+			"no prlimit (package util-linux): an escaped guest could take all memory"},
 	} {
 		more := *c
 		err := m.lock(&more)
@@ -83,6 +89,9 @@ func (c *Cell) String() string {
 	if c.filter {
 		s += ", no network (seccomp)"
 	}
+	if c.prlimit != "" {
+		s += ", bounded memory"
+	}
 	if c.user != nil {
 		s += fmt.Sprintf(", user %d", c.user.Uid)
 	}
@@ -97,6 +106,7 @@ func (c *Cell) try() error {
 	}
 	cmd, gone := exec.Command(path), make(chan struct{})
 	defer close(gone)
+	c.bound(cmd, kernel.Machine{MemoryMiB: 1})
 	if err := c.start(cmd, gone); err != nil {
 		return err
 	}
@@ -200,6 +210,41 @@ type rule struct {
 	rights uint64
 }
 
+// ownMemory and cpuMemory are the address space that QEMU may have beside its
+// guest's memory, and that for each of its CPUs. QEMU 7.2 with two takes 1.4 GB:
+// 1 GiB for translated code, and 8 MiB of stack and 128 MiB for malloc to cut an
+// arena from for each thread.
+const (
+	ownMemory = 2 << 30
+	cpuMemory = 256 << 20
+)
+
+// mostThreads is RLIMIT_NPROC: processes and threads of QEMU's user, of which a
+// desktop has some 3,000. Of root it stops nothing.
+const mostThreads = 1 << 14
+
+// bound has prlimit(1) start QEMU with a bound of what it takes: address space, the
+// size of a file (what it was handed it can write to), and threads. Ours would be
+// those of this process, and another user's process cannot be bound without
+// CAP_SYS_RESOURCE, which root has not in every container.
+func (c *Cell) bound(cmd *exec.Cmd, m kernel.Machine) {
+	if c == nil || c.prlimit == "" {
+		return
+	}
+	ram := int64(m.MemoryMiB) << 20
+	limit := func(name string, what int, n int64) string {
+		var ours unix.Rlimit
+		if unix.Getrlimit(what, &ours) == nil {
+			n = int64(min(uint64(n), ours.Max)) //nolint:gosec // of a machine's memory
+		}
+		return fmt.Sprintf("--%s=%d", name, n)
+	}
+	cmd.Args = append([]string{"prlimit",
+		limit("as", unix.RLIMIT_AS, ram+c.own+int64(m.CPUs)*cpuMemory), limit("fsize", unix.RLIMIT_FSIZE, ram),
+		limit("nproc", unix.RLIMIT_NPROC, mostThreads), limit("core", unix.RLIMIT_CORE, 0), cmd.Path}, cmd.Args[1:]...)
+	cmd.Path = c.prlimit
+}
+
 // system is what a program needs to start, and QEMU for its firmware and KVM.
 var system = []rule{
 	{"/usr", readTree}, {"/bin", readTree}, {"/lib", readTree}, {"/lib64", readTree}, {"/etc/ld.so.cache", readFile},
@@ -256,6 +301,7 @@ var denied = []uint32{
 	unix.SYS_PTRACE, unix.SYS_PROCESS_VM_READV, unix.SYS_PROCESS_VM_WRITEV, unix.SYS_PIDFD_GETFD,
 	unix.SYS_UNSHARE, unix.SYS_SETNS, unix.SYS_MOUNT, unix.SYS_BPF, unix.SYS_PERF_EVENT_OPEN, unix.SYS_USERFAULTFD,
 	unix.SYS_KEYCTL, unix.SYS_ADD_KEY, unix.SYS_REQUEST_KEY,
+	unix.SYS_MEMFD_CREATE, unix.SYS_MEMFD_SECRET, // memory that no limit counts
 	unix.SYS_SHMGET, unix.SYS_SEMGET, unix.SYS_MSGGET, unix.SYS_MQ_OPEN,
 }
 

@@ -1,7 +1,9 @@
 package qemu
 
 import (
+	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
@@ -9,6 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kernel-bisect/kbisect/internal/kernel"
 )
 
 // lookAround is the name under which this test binary tells what cell it can make.
@@ -73,6 +77,30 @@ func TestCellWithout(t *testing.T) {
 func tellCell() {
 	c := NewCell()
 	_ = json.NewEncoder(os.Stdout).Encode(map[string]any{"Lacks": c.Lacks, "Seen": c.String()})
+}
+
+// What QEMU may take is bounded, by what its machine has.
+func TestBound(t *testing.T) {
+	cell := NewCell()
+	if len(cell.Lacks) > 0 {
+		t.Skipf("not on this machine: %q", cell.Lacks)
+	}
+	cmd := exec.Command("sh", "-c", "ulimit -v; ulimit -f; ulimit -c")
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	gone := make(chan struct{})
+	defer close(gone)
+	cell.bound(cmd, kernel.Machine{CPUs: 2, MemoryMiB: 512})
+	if err := cell.start(cmd, gone); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	// ulimit counts address space in KiB, files in blocks of 512 bytes.
+	if want := fmt.Sprintf("%d\n%d\n0\n", (512<<20+ownMemory+2*cpuMemory)>>10, 512<<20/512); out.String() != want {
+		t.Errorf("limits %q, want %q", out.String(), want)
+	}
 }
 
 // BenchmarkCell is what a cell costs a process that does nothing.

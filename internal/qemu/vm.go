@@ -121,6 +121,7 @@ func (vm *VM) launch(ctx context.Context, files []*os.File) error {
 	vm.cmd = leash.Nice(leash.Command(ctx, o.Owner, []string{"PATH=" + os.Getenv("PATH")}, o.Binary, args(o)...))
 	vm.cmd.Stderr = vm.stderr
 	vm.cmd.ExtraFiles = files
+	o.Cell.bound(vm.cmd, o.Machine)
 	return o.Cell.start(vm.cmd, vm.exited, append(installed(o.Binary), rule{vm.opts.Kernel, readFile}, rule{vm.opts.Initrd, readFile})...)
 }
 
