@@ -48,7 +48,7 @@ func (s *server) submitRoutes() {
 		func(ctx context.Context, in *mboxInput) (*submitted, error) {
 			return submit[SeriesRequest](ctx, s, Series, in.Key, in)
 		})
-	submitRoute(s, Bisect, "Find the commit that made a test fail, or that repaired it", nil,
+	submitRoute(s, Bisect, "Find the commit that made a test fail, or that repaired it: in a range, or in a mailbox", []part{mboxPart},
 		func(ctx context.Context, in *SubmitKey) (*submitted, error) {
 			return submit[BisectRequest](ctx, s, Bisect, in.Key, nil)
 		})
@@ -86,6 +86,8 @@ func requestTypes(kind Kind, schema *huma.Schema) map[string]*huma.MediaType {
 	switch kind {
 	case Check:
 		form(map[string]*huma.Schema{"kernel": binary("A bootable image"), "modules": binary("A tar archive of its lib/modules, for a kernel that needs some")}, "kernel")
+	case Bisect:
+		form(map[string]*huma.Schema{"mbox": binary("The patches")}, "mbox")
 	case Series:
 		form(map[string]*huma.Schema{"mbox": binary("The patches")}, "mbox")
 		types[mboxType] = &huma.MediaType{Schema: binary("The patches, for ?repo= and ?base=")}
@@ -150,18 +152,30 @@ func (c *SeriesRequest) request(files *uploaded) (Request, error) {
 	return r, revision("head", c.Head)
 }
 
-func (c *BisectRequest) request(*uploaded) (Request, error) {
-	r := Request{Repo: c.Repo, Good: c.Good, Bad: c.Bad, Plan: c.Plan, Search: c.Search}
+func (c *BisectRequest) request(files *uploaded) (Request, error) {
+	r := Request{Repo: c.Repo, Good: c.Good, Bad: c.Bad, Base: c.Base, Plan: c.Plan, Search: c.Search, Mbox: files.mbox}
 	switch {
 	case len(c.Tests)+len(c.Programs) != 1:
 		return r, &BadInput{"tests", "a bisection follows one test: name the one that fails, or send one program"}
 	case c.ShareGuests != nil && *c.ShareGuests:
 		return r, &BadInput{"share_guests", "a bisection gives every run a guest of its own"}
+	case files.mbox != nil && c.Good != "":
+		return r, &BadInput{"good", "a mailbox brings both ends, and base says what it stands on: leave good and bad out"}
+	case files.mbox != nil && c.Bad != "":
+		return r, &BadInput{"bad", "a mailbox brings both ends, and base says what it stands on: leave good and bad out"}
+	case files.mbox == nil && c.Base != "":
+		return r, &BadInput{"base", "base is for a mailbox; of a range it is good"}
+	case files.mbox == nil && c.Good == "":
+		return r, &BadInput{"good", "name a commit that passes, or upload a mailbox"}
+	case files.mbox == nil && c.Bad == "":
+		return r, &BadInput{"bad", "name a commit that fails, or upload a mailbox"}
 	}
-	if err := revision("good", c.Good); err != nil {
-		return r, err
+	for field, rev := range map[string]string{"good": c.Good, "bad": c.Bad, "base": c.Base} {
+		if err := revision(field, rev); err != nil {
+			return r, err
+		}
 	}
-	return r, revision("bad", c.Bad)
+	return r, nil
 }
 
 // revision refuses a range, which the pattern cannot.

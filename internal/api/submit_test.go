@@ -125,7 +125,7 @@ func TestContentTypes(t *testing.T) {
 		{Check, "application/json; charset=utf-8", 201},
 		{Check, "", 415}, {Check, "text/plain", 415}, {Check, "application/x-www-form-urlencoded", 415}, {Check, "application/xml", 415},
 		{Check, "a/b/c; ;;", 415}, {Check, mboxType, 415}, {Check, "multipart/form-data", 400}, {Check, "multipart/form-data; boundary=x", 422},
-		{Bisect, "multipart/form-data; boundary=x", 415},
+		{Bisect, "multipart/form-data; boundary=x", 422},
 	} {
 		w := newWorld()
 		got := ask(t, New(w.options()), "POST", "/api/v1/jobs/"+string(c.kind), w.mint(t, Submit), `{"repo":"linux","rev":"v6.1"}`, "Content-Type", c.contentType)
@@ -151,6 +151,7 @@ func form(t *testing.T, fields ...string) (contentType, body string) {
 
 func TestUploads(t *testing.T) {
 	series := `{"repo":"linux","base":"v6.1"}`
+	bisect := `{"repo":"linux","tests":["a"]}`
 	for _, c := range []struct {
 		name   string
 		kind   Kind
@@ -160,6 +161,10 @@ func TestUploads(t *testing.T) {
 	}{
 		{"mailbox", Series, []string{"request", series, "mbox", "From x\n"}, 201, ""},
 		{"mailbox first", Series, []string{"mbox", "From x\n", "request", series}, 201, ""},
+		{"mailbox to bisect", Bisect, []string{"request", bisect, "mbox", "From x\n"}, 201, ""},
+		{"mailbox and good", Bisect, []string{"request", `{"repo":"linux","tests":["a"],"good":"v6.1"}`, "mbox", "From x\n"}, 422, "leave good and bad out"},
+		{"mailbox and bad", Bisect, []string{"request", `{"repo":"linux","tests":["a"],"bad":"v6.1"}`, "mbox", "From x\n"}, 422, "leave good and bad out"},
+		{"kernel to bisect", Bisect, []string{"request", bisect, "kernel", "x"}, 422, "means nothing here: kernel"},
 		{"kernel", Check, []string{"request", `{}`, "kernel", "bzImage"}, 201, ""},
 		{"kernel and modules", Check, []string{"request", `{"tests":["a"]}`, "kernel", "bzImage", "modules", "tar"}, 201, ""},
 		{"no request", Series, []string{"mbox", "From x\n"}, 422, "no field request"},
@@ -193,7 +198,7 @@ func TestUploads(t *testing.T) {
 			if c.want != 201 {
 				return
 			}
-			if r := w.asked[0]; c.kind == Series && string(r.Mbox) != "From x\n" || c.kind == Check && w.files[r.Kernel] != "bzImage" ||
+			if r := w.asked[0]; c.kind != Check && string(r.Mbox) != "From x\n" || c.kind == Check && w.files[r.Kernel] != "bzImage" ||
 				len(c.fields) == 6 && w.files[r.Modules] != "tar" {
 				t.Errorf("%+v %v", r, w.files)
 			}

@@ -21,11 +21,13 @@ type SeriesRequest struct {
 	Plan
 }
 
-// BisectRequest asks which commit between good and bad made the test fail.
+// BisectRequest asks which commit between good and bad made the test fail, or which
+// patch of a mailbox.
 type BisectRequest struct {
 	Repo string `json:"repo" minLength:"1" maxLength:"100" doc:"Name of a configured repository"`
-	Good string `json:"good" maxLength:"200" pattern:"^[A-Za-z0-9_@][A-Za-z0-9._/@{}^~+-]*$" patternDescription:"a git revision" doc:"A commit that passes"`
-	Bad  string `json:"bad" maxLength:"200" pattern:"^[A-Za-z0-9_@][A-Za-z0-9._/@{}^~+-]*$" patternDescription:"a git revision" doc:"A commit that fails"`
+	Good string `json:"good,omitempty" maxLength:"200" pattern:"^[A-Za-z0-9_@][A-Za-z0-9._/@{}^~+-]*$" patternDescription:"a git revision" doc:"A commit that passes; left out with a mailbox"`
+	Bad  string `json:"bad,omitempty" maxLength:"200" pattern:"^[A-Za-z0-9_@][A-Za-z0-9._/@{}^~+-]*$" patternDescription:"a git revision" doc:"A commit that fails; left out with a mailbox"`
+	Base string `json:"base,omitempty" maxLength:"200" pattern:"^[A-Za-z0-9_@][A-Za-z0-9._/@{}^~+-]*$" patternDescription:"a git revision" doc:"With a mailbox: what it stands on; default: the base-commit that it names, or else the branch or tag that it fits best"`
 	Plan
 	Search
 }

@@ -50,7 +50,7 @@ func partsOf(want wanted) []part {
 	switch want.(type) {
 	case *CheckRequest:
 		return []part{kernelPart, modulesPart}
-	case *SeriesRequest:
+	case *SeriesRequest, *BisectRequest:
 		return []part{mboxPart}
 	}
 	return nil
@@ -96,6 +96,8 @@ func unsupported(want wanted) error {
 	switch want.(type) {
 	case *CheckRequest:
 		text += ", or as " + multipartType + " with the fields request and kernel"
+	case *BisectRequest:
+		text += ", or as " + multipartType + " with the fields request and mbox"
 	case *SeriesRequest:
 		text += ", as " + multipartType + " with the fields request and mbox, or a mailbox as " + mboxType
 	}

@@ -132,6 +132,9 @@ func (a apis) Submit(ctx context.Context, r api.Request) (string, bool, error) {
 		}
 	case api.Bisect:
 		sub.span = r.Good + ".." + r.Bad
+		if r.Mbox != nil {
+			sub.span = r.Base
+		}
 	case api.Check:
 		if r.Modules != "" {
 			return "", false, &api.BadInput{Field: "modules", Text: "modules of an uploaded kernel are not taken yet: check it on the service's machine, with --modules"}

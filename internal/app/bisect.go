@@ -44,36 +44,25 @@ func newBisect(o *options) *cobra.Command {
 				return err
 			}
 			if far.server != "" {
-				if in.mbox != "" {
-					return usagef("--server with --mbox is for series: bisect mail here, or the commits of its series there by their ids")
-				}
-				return far.bisect(cmd, o, p, req, repo, good, bad)
+				return far.bisect(cmd, o, p, req, repo, good, bad, in)
 			}
 			all, err := p.request(cmd.Context(), o, "bisect")
 			if err != nil {
 				return err
 			}
 			all.Search = req
-			r := revRange{base: in.base, mbox: in.mbox, bundle: in.bundle}
-			switch {
-			case repo == "":
+			if repo == "" {
 				return usagef("--repo is missing: the kernel's git repository")
-			case in.mbox != "" && in.bundle != "":
-				return usagef("--mbox and --bundle exclude each other")
-			case r.brought() && (good != "" || bad != ""):
-				return usagef("--mbox and --bundle bring both ends, and --base says what they stand on: leave --good and --bad out")
-			case !r.brought() && (good == "" || bad == ""):
-				return usagef("both ends are needed: --good REV and --bad REV")
-			case !r.brought() && in.base != "":
-				return usagef("--base is for --mbox and --bundle")
-			case !given:
+			}
+			r, err := bisectRange(good, bad, in)
+			if err != nil {
+				return err
+			}
+			if !given {
 				return errNothingChased
 			}
 			if all.Repo, err = filepath.Abs(repo); err != nil {
 				return err
-			}
-			if !r.brought() {
-				r.base, r.head = good, bad
 			}
 			return o.startBisect(cmd.Context(), all, r)
 		},
@@ -89,6 +78,24 @@ func newBisect(o *options) *cobra.Command {
 	req.register(f)
 	f.StringVar(&resume, "resume", "", "go on with an interrupted bisection by its `id`")
 	return cmd
+}
+
+func bisectRange(good, bad string, in inputFlags) (revRange, error) {
+	r, err := in.span()
+	switch {
+	case err != nil:
+		return r, err
+	case r.brought() && (good != "" || bad != ""):
+		return r, usagef("--mbox and --bundle bring both ends, and --base says what they stand on: leave --good and --bad out")
+	case r.brought():
+		return r, nil
+	case good == "" || bad == "":
+		return r, usagef("both ends are needed: --good REV and --bad REV")
+	case in.base != "":
+		return r, usagef("--base is for --mbox and --bundle")
+	}
+	r.base, r.head = good, bad
+	return r, nil
 }
 
 var errNothingChased = usagef("what to chase? --test NAME, --script FILE or --program FILE")

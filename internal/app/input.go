@@ -29,6 +29,14 @@ type revRange struct {
 	piped                          bool
 }
 
+// span is what the flags bring.
+func (in inputFlags) span() (revRange, error) {
+	if in.mbox != "" && in.bundle != "" {
+		return revRange{}, usagef("--mbox and --bundle exclude each other")
+	}
+	return revRange{base: in.base, mbox: in.mbox, bundle: in.bundle}, nil
+}
+
 // brought says whether the commits come with the command.
 func (r revRange) brought() bool { return r.mbox != "" || r.bundle != "" }
 

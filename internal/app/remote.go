@@ -102,18 +102,11 @@ func (r *remote) series(cmd *cobra.Command, o *options, p planFlags, repo string
 	if err != nil {
 		return err
 	}
-	_, cache, err := o.dirs()
-	if err != nil {
-		return err
-	}
-	remove, err := getMail(cmd.Context(), cache, &span, func(what string) { fmt.Fprintln(o.stderr, what) })
+	remove, err := r.mail(cmd.Context(), o, &span)
 	if err != nil {
 		return err
 	}
 	defer remove()
-	if st, err := os.Stat(span.mbox); err == nil && st.IsDir() {
-		return usagef("--mbox %s: a service takes mail in one file, and this is a directory", span.mbox)
-	}
 	ask := api.SeriesRequest{Repo: repo, Base: span.base, Head: span.head, Plan: plan}
 	return r.do(cmd.Context(), o, func(c *client.Client) (api.Submitted, error) {
 		if span.mbox != "" {
@@ -123,17 +116,44 @@ func (r *remote) series(cmd *cobra.Command, o *options, p planFlags, repo string
 	})
 }
 
-func (r *remote) bisect(cmd *cobra.Command, o *options, p planFlags, how searchRequest, repo, good, bad string) error {
+// mail brings the mail of a series into one file, which a service takes.
+func (r *remote) mail(ctx context.Context, o *options, span *revRange) (remove func(), err error) {
+	_, cache, err := o.dirs()
+	if err != nil {
+		return nil, err
+	}
+	if st, err := os.Stat(span.mbox); err == nil && st.IsDir() {
+		return nil, usagef("--mbox %s: a service takes mail in one file, and this is a directory", span.mbox)
+	}
+	return getMail(ctx, cache, span, func(what string) { fmt.Fprintln(o.stderr, what) })
+}
+
+func (r *remote) bisect(cmd *cobra.Command, o *options, p planFlags, how searchRequest, repo, good, bad string, in inputFlags) error {
 	plan, err := r.plan(cmd, p)
 	if err != nil {
 		return err
 	}
+	span, err := bisectRange(good, bad, in)
+	if err != nil {
+		return err
+	}
+	remove, err := r.mail(cmd.Context(), o, &span)
+	if err != nil {
+		return err
+	}
+	defer remove()
 	plan.Runs, plan.MaxRuns = 0, how.MaxRuns
 	ask := api.BisectRequest{Repo: repo, Good: good, Bad: bad, Plan: plan, Search: api.Search{
 		FindFix: how.FindFix, Confidence: how.Confidence, Paths: how.Paths, Suspects: how.Suspects, FirstParent: how.FirstParent,
 		AnyFailure: how.AnyFailure, MaxBuilds: how.MaxBuilds, MaxSeconds: int(how.MaxTime.Seconds()), MaxIterations: how.MaxIterations, NoConfirm: how.NoConfirm,
 	}}
-	return r.do(cmd.Context(), o, func(c *client.Client) (api.Submitted, error) { return c.Bisect(cmd.Context(), ask) })
+	return r.do(cmd.Context(), o, func(c *client.Client) (api.Submitted, error) {
+		if span.mbox != "" {
+			ask.Base = span.base
+			return c.BisectMbox(cmd.Context(), ask, span.mbox)
+		}
+		return c.Bisect(cmd.Context(), ask)
+	})
 }
 
 func (r *remote) check(cmd *cobra.Command, o *options, p planFlags, s subjectFlags) error {

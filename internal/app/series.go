@@ -84,10 +84,10 @@ func newSeries(o *options) *cobra.Command {
 }
 
 func seriesRange(args []string, in inputFlags) (revRange, error) {
-	r := revRange{base: in.base, mbox: in.mbox, bundle: in.bundle}
+	r, err := in.span()
 	switch {
-	case in.mbox != "" && in.bundle != "":
-		return revRange{}, usagef("--mbox and --bundle exclude each other")
+	case err != nil:
+		return r, err
 	case in.mbox != "" && len(args) > 0:
 		return revRange{}, usagef("BASE..HEAD and --mbox exclude each other")
 	case in.bundle != "" && in.base != "" && len(args) > 0:

@@ -28,8 +28,8 @@ type submission struct {
 	kind     string // check, series, bisect
 	repo     string // name of a configured repository, or a directory where that is allowed
 	rev      string // of a check
-	span     string // BASE..HEAD of a series, or GOOD..BAD of a bisection
-	mbox     []byte // patches of a series, on top of the base
+	span     string // BASE..HEAD of a series, or GOOD..BAD of a bisection; of mail the base
+	mbox     []byte // patches, on top of the base
 	profile  string // "" for the first
 	tests    []string
 	kernel   string   // of a check: path of a ready image instead of repo and rev
@@ -180,6 +180,17 @@ func (s *service) prepare(ctx context.Context, sub submission) (request, string,
 		return fail("tests", err)
 	}
 	title := strings.TrimSpace(sub.span)
+	var r revRange
+	var told []string
+	tell := func(what string) { told = append(told, what) }
+	if len(sub.mbox) > 0 {
+		var remove func()
+		r.base, r.name = title, "the mail"
+		if r.mbox, remove, err = spoolMbox(s.ws.data, sub.mbox); err != nil {
+			return req, "", err
+		}
+		defer remove()
+	}
 	switch sub.kind {
 	case "check":
 		title = sub.rev
@@ -190,23 +201,12 @@ func (s *service) prepare(ctx context.Context, sub submission) (request, string,
 		}
 		req, err = prepareCheck(ctx, s.ws, req, sub.rev)
 	case "series":
-		var r revRange
-		var told []string
-		if len(sub.mbox) > 0 {
-			r.base, r.name = strings.TrimSpace(sub.span), "the mail"
-			var remove func()
-			if r.mbox, remove, err = spoolMbox(s.ws.data, sub.mbox); err != nil {
+		if !r.brought() {
+			if r, err = seriesSpan(sub.span); err != nil {
 				break
 			}
-			defer remove()
-		} else if r, err = seriesSpan(sub.span); err != nil {
-			break
 		}
-		req, err = prepareSeries(ctx, s.ws, req, r, func(what string) { told = append(told, what) })
-		if told != nil {
-			slices.Reverse(told) // what it is first, then on what, and why
-			title = strings.Join(told, "; ")
-		}
+		req, err = prepareSeries(ctx, s.ws, req, r, tell)
 	case "bisect":
 		req.Runs, req.MaxRuns, req.Search.MaxRuns = 1, 0, req.MaxRuns
 		if err := chasesOne(req); err != nil {
@@ -215,12 +215,12 @@ func (s *service) prepare(ctx context.Context, sub submission) (request, string,
 		if err := req.Search.check(); err != nil {
 			return fail("", err)
 		}
-		var good, bad string
-		if good, bad, err = bisectSpan(sub.span); err != nil {
-			break
+		if !r.brought() {
+			if r.base, r.head, err = bisectSpan(sub.span); err != nil {
+				break
+			}
 		}
-		title = chased(req) + ", " + title
-		req, err = s.o.prepareBisect(ctx, s.ws, req, revRange{base: good, head: bad}, nil)
+		req, err = s.o.prepareBisect(ctx, s.ws, req, r, tell)
 	default:
 		return fail("kind", usagef("%q: check, series or bisect", sub.kind))
 	}
@@ -229,6 +229,13 @@ func (s *service) prepare(ctx context.Context, sub submission) (request, string,
 			err = usagef("%s", strings.ReplaceAll(err.Error(), req.Repo, sub.repo))
 		}
 		return fail("range", err)
+	}
+	if told != nil {
+		slices.Reverse(told) // what it is first, then on what, and why
+		title = strings.Join(told, "; ")
+	}
+	if req.Kind == "bisect" {
+		title = chased(req) + ", " + title
 	}
 	req.Command = req.spoken(sub.repo)
 	return req, title, nil

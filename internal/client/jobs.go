@@ -50,6 +50,11 @@ func (c *Client) Bisect(ctx context.Context, r api.BisectRequest) (api.Submitted
 	return c.submit(ctx, api.Bisect, r, nil)
 }
 
+// BisectMbox asks for the patch of a mailbox, a file, that made a test fail.
+func (c *Client) BisectMbox(ctx context.Context, r api.BisectRequest, mbox string) (api.Submitted, error) {
+	return c.submit(ctx, api.Bisect, r, []upload{{"mbox", mbox}})
+}
+
 // submit asks for a job. A key lets it be asked for again when the answer was
 // lost.
 func (c *Client) submit(ctx context.Context, kind api.Kind, request any, files []upload) (s api.Submitted, err error) {
