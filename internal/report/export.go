@@ -17,6 +17,7 @@ type export struct {
 	firstBad                            map[string]string // test -> sha, of a series
 	bisect                              *kernel.BisectResult
 	carried                             []kernel.Carried
+	earlier                             string // of a series: what another one had found of its patches
 	commits                             string // what the URLs of commits begin with, "" for no links
 }
 
@@ -56,7 +57,9 @@ func newExport(v any) (*export, error) {
 	case *kernel.SeriesResult:
 		e.id, e.kind, e.profile, e.command, e.host, e.started, e.seconds = r.ID, "series", r.Profile, r.Command, r.Host, r.Started, r.Seconds
 		e.firstBad, e.carried = r.FirstBad, r.Carried
-		for _, w := range arrange(r).rows {
+		s := arrange(r)
+		e.earlier = s.earlier()
+		for _, w := range s.rows {
 			e.kernels = append(e.kernels, tested{sha: w.SHA, subject: w.Subject, name: kernel.Abbrev(w.SHA), base: w.Base,
 				kernel: w.Build.Kernel, build: &w.Build, boot: w.Boot, tests: w.Tests})
 		}

@@ -187,7 +187,7 @@ func (s *series) firstBad(test int) int {
 func stage(text string, failed bool, row int) htmlCell {
 	switch {
 	case failed:
-		return htmlCell{Sign: "/", Word: "failed", Class: "warn", Href: "#c" + itoa(row)}
+		return htmlCell{Sign: "/", Word: text, Class: "warn", Href: "#c" + itoa(row)}
 	case text == "":
 		return htmlCell{Sign: ".", Word: "none", Class: "dim"}
 	}

@@ -55,6 +55,9 @@ func MarkdownPart(v any, o MarkdownOptions) (string, error) {
 	if e.command != "" {
 		b.WriteString("\nTo reproduce:\n\n" + mdFence(plain(e.command)))
 	}
+	if e.earlier != "" {
+		b.WriteString("\nEarlier: " + mdText(e.earlier) + "\n")
+	}
 	var facts []string
 	took := ""
 	if e.seconds > 0 {
