@@ -282,6 +282,9 @@ func TestHostileTrees(t *testing.T) {
 			err := w.Checkout(t.Context(), u.git("commit-tree", "-m", "x", "-p", base, c.tree))
 			if c.refused != "" {
 				oneLineFor(t, err, c.refused)
+				if bad := new(CheckoutError); !errors.As(err, &bad) || !strings.HasPrefix(bad.Unbuildable(), "cannot be checked out: error: invalid path") {
+					t.Errorf("the commit is not to blame: %v", err)
+				}
 			} else if err != nil {
 				t.Error(err)
 			}

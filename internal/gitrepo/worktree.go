@@ -60,6 +60,19 @@ func (w *Worktree) Checkout(ctx context.Context, sha string) error {
 	return nil
 }
 
+// CheckoutError is a commit with files that no directory may have.
+type CheckoutError struct{ commit, why string }
+
+func (e *CheckoutError) Error() string {
+	return "commit " + e.commit + " cannot be checked out: " + e.why
+}
+
+// Unbuildable says so of a commit that is known.
+func (e *CheckoutError) Unbuildable() string { return "cannot be checked out: " + e.why }
+
+// Unwrap makes it the user's.
+func (e *CheckoutError) Unwrap() error { return &UserError{e.Error()} }
+
 // step goes from where the last checkout left the worktree, looking at no file that
 // does not differ: 0.1 s of a kernel's 84,000, and settle 1.2 s. False where it cannot.
 func (w *Worktree) step(ctx context.Context, sha string) bool {
@@ -112,7 +125,7 @@ func (w *Worktree) settle(ctx context.Context, sha string) error {
 	_, err := w.repo.git(ctx, w.repo.mirror, "worktree", "add", "--quiet", "--force", "--force", "--detach", w.dir, sha)
 	var ge *gitError
 	if errors.As(err, &ge) && strings.HasPrefix(ge.stderr, "error: invalid path ") { // .git or .. in it
-		return userErrorf("commit %s cannot be checked out: %s", kernel.Abbrev(sha), oneLine(ge.stderr))
+		return &CheckoutError{kernel.Abbrev(sha), oneLine(ge.stderr)}
 	}
 	return err
 }

@@ -143,6 +143,10 @@ func (b *Builder) build(ctx context.Context, c kernel.Commit, key string, clean 
 	start := time.Now()
 	b.report(Progress{Phase: "checkout"})
 	if err := b.Source.Checkout(ctx, c.SHA); err != nil {
+		var bad unbuildable
+		if errors.As(err, &bad) && ctx.Err() == nil {
+			return b.Cache.Put(key, kernel.Build{Status: kernel.BuildFailed, Error: bad.Unbuildable(), Seconds: time.Since(start).Seconds()}, "", "", nil)
+		}
 		return kernel.Build{}, cause(ctx, err)
 	}
 	b.forgetDirs(ctx, c)
@@ -178,6 +182,10 @@ func (b *Builder) build(ctx context.Context, c kernel.Commit, key string, clean 
 	}
 	return b.Cache.Put(key, build, image, config, log)
 }
+
+// unbuildable is an error of a Source for which the commit itself is the reason: its
+// files cannot be those of a directory.
+type unbuildable interface{ Unbuildable() string }
 
 // watched compiles a commit and keeps what that opens.
 func (b *Builder) watched(ctx context.Context, c kernel.Commit, key string, clean bool, m *makeRun) (kernel.Build, error) {

@@ -269,6 +269,32 @@ func TestCheckoutFails(t *testing.T) {
 	noEntry(t, b, src)
 }
 
+type badCommit struct{ *tree }
+
+func (badCommit) Checkout(context.Context, string) error { return fmt.Errorf("x: %w", badTree{}) }
+
+type badTree struct{}
+
+func (badTree) Error() string       { return "git says no" }
+func (badTree) Unbuildable() string { return "it has a .git" }
+
+// A commit that no directory can hold does not build, and the job goes on.
+func TestCommitThatCannotBeCheckedOut(t *testing.T) {
+	b, src := builder(t, false, goodBuild)
+	b.Source = badCommit{src}
+	for range 2 {
+		got, err := b.Build(t.Context(), src.commit())
+		if err != nil || got.Status != kernel.BuildFailed || got.Error != "it has a .git" {
+			t.Errorf("%+v, %v", got, err)
+		}
+	}
+	b.Source = src
+	src.write("a.c", "another")
+	if got, err := b.Build(t.Context(), src.commit()); err != nil || got.Status != kernel.BuildOK {
+		t.Errorf("the next: %+v, %v", got, err)
+	}
+}
+
 // Equal inputs share a build; whatever gets into the image parts them.
 func TestKey(t *testing.T) {
 	base := func() *Builder {
