@@ -77,7 +77,7 @@ func (o *options) examine(ctx context.Context) ([]finding, error) {
 		{What: "machine", OK: true, Seen: fmt.Sprintf("%d CPUs, %s of memory", runtime.NumCPU(), memory())},
 		tools,
 		{What: "compiler", OK: kbuild.Compiler(ctx) != "", Seen: kbuild.Compiler(ctx), Needed: true, Remedy: "deploy/install-deps"},
-		sandbox(ctx),
+		sandbox(ctx), buildLimits(),
 		ccache(),
 		guestFinding(),
 	}
@@ -119,6 +119,16 @@ func sandbox(ctx context.Context) finding {
 	if err := kbuild.CheckSandbox(ctx); err != nil {
 		f.OK, f.Seen = false, err.Error()
 		f.Remedy = "install bubblewrap and allow user namespaces; --no-sandbox for sources you trust"
+	}
+	return f
+}
+
+// buildLimits says what keeps a build to its memory and processes. That there is no
+// control group is no reason to do anything, on most machines.
+func buildLimits() finding {
+	f := finding{What: "build limits", OK: true, Seen: "by control groups, and watched"}
+	if err := kbuild.ControlGroups(); err != nil {
+		f.Seen = "watched; no control groups: " + err.Error()
 	}
 	return f
 }

@@ -21,12 +21,12 @@ import (
 
 // guard keeps a build within its limits, from outside the sandbox: it looks at what
 // all processes in there use together, which rlimits do not count. Control groups
-// would, but only for root, or below a systemd that hands them out; a guard does for
-// everybody. What it stops is gone to the last process: the first one of a PID
+// do, where there are some; a guard does for everybody. What it stops is gone to the last process: the first one of a PID
 // namespace takes the others with it, and none can be started there any more.
 type guard struct {
 	b      *Builder
-	init   int // the sandbox's first process, as we see it
+	group  *group // nil: none
+	init   int    // the sandbox's first process, as we see it
 	pidfd  int
 	since  time.Time
 	proc   *os.File   // the sandbox's /proc, once it is there
@@ -75,19 +75,29 @@ func (b *Builder) begin(cmd *exec.Cmd, stop context.CancelCauseFunc) (*guard, er
 	}
 	defer block.Close() // now it may run
 	cmd.ExtraFiles = []*os.File{infoW, blockR}
+	var own *group
+	if all, none := ownGroups(); none == nil {
+		if own, err = all.make(b.limits()); err != nil {
+			b.Log.Warn("the build has no control group", zap.Error(err))
+		}
+	}
+	started := own.into(cmd)
 	err = cmd.Start()
+	started()
 	_ = infoW.Close()
 	_ = blockR.Close()
 	if err != nil {
+		own.remove()
 		return nil, err
 	}
 	var about struct {
 		Init int `json:"child-pid"`
 	}
 	if json.NewDecoder(info).Decode(&about) != nil || about.Init <= 0 {
+		go own.remove() // with what did not come further
 		return nil, nil
 	}
-	g := &guard{b: b, init: about.Init, since: time.Now(), walked: time.Now(), active: time.Now(), quit: make(chan struct{}), done: make(chan struct{})}
+	g := &guard{b: b, group: own, init: about.Init, since: time.Now(), walked: time.Now(), active: time.Now(), quit: make(chan struct{}), done: make(chan struct{})}
 	if g.pidfd, err = unix.PidfdOpen(g.init, 0); err != nil {
 		g.pidfd = -1 // ended already, or Linux before 5.3
 	}
@@ -96,6 +106,7 @@ func (b *Builder) begin(cmd *exec.Cmd, stop context.CancelCauseFunc) (*guard, er
 			g.close()
 			_ = cmd.Cancel()
 			_ = cmd.Wait()
+			own.remove()
 			return nil, fmt.Errorf("limits: %w", err)
 		}
 	}
@@ -148,7 +159,11 @@ func (g *guard) end(patience time.Duration) error {
 	close(g.quit)
 	<-g.done
 	defer g.close()
+	defer g.group.remove()
 	g.b.Log.Debug("the build used at most", zap.Int("processes", g.peak.processes), zap.Int64("memory", g.peak.memory))
+	if s := g.group.over(); s != nil {
+		return s // where that ended it, nobody stopped it
+	}
 	if g.pidfd < 0 {
 		return nil
 	}
@@ -198,6 +213,9 @@ func (g *guard) look() error {
 	u.idle = time.Since(g.active)
 	g.peak.most(u)
 	if s := limits.over(u); s != nil {
+		return s
+	}
+	if s := g.group.over(); s != nil {
 		return s
 	}
 	return nil
