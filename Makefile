@@ -13,7 +13,7 @@ BUSYBOX  ?= $(shell command -v busybox)
 GOFILES  := $(shell find cmd internal kconfigs vmimage -name '*.go' -not -name '*_test.go')
 REPRO    := $(wildcard vmimage/reproducers/*.c vmimage/reproducers/*.h vmimage/reproducers/build.sh)
 
-.PHONY: help build deps browser test unit lint fuzz vuln e2e demo bench simulate versions ladder mutants clean
+.PHONY: help build deps browser test unit lint fuzz vuln refute e2e demo bench simulate versions ladder mutants clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -54,6 +54,9 @@ lint: $(GOLANGCI) ## gofmt, go vet and golangci-lint
 
 fuzz: ## every fuzz target for FUZZ executions each (500)
 	@tests/fuzz $(FUZZ)
+
+refute: build ## take out the defences of SECURITY.md one by one, and see that their tests fail (15 minutes)
+	$(GO) run ./tests/refute
 
 vuln: $(GOVULNCHECK) ## known vulnerabilities of the modules used; needs the Go vulnerability database, or VULNDB=file:///A-COPY
 	@out=$$($(GOVULNCHECK) $(VULNDB:%=-db=%) ./... 2>&1); status=$$?; case $$out in \

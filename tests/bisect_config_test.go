@@ -5,6 +5,7 @@ package tests
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -54,6 +55,23 @@ func TestBisectConfig(t *testing.T) {
 	}
 	if r := decode[kernel.ConfigResult](t, 0, "report", res.ID); r.Schema != "kbisect/bisect-config/v1" || len(r.Culprits) != 1 {
 		t.Errorf("the report: %+v", r)
+	}
+	for _, c := range []struct{ script, want string }{
+		// Neither of them alone.
+		{"[ -e /sys/kernel/debug/gup_test ] || [ ! -e /dev/mem ] || exit 1\n", "DEVMEM=y GUP_TEST=n"},
+		// An option that there is only with another one.
+		{"! grep cramfs /proc/filesystems\n", "CRAMFS=y MISC_FILESYSTEMS=y"},
+	} {
+		res := decode[kernel.ConfigResult](t, 0, append(args, file("several.sh", c.script))...)
+		var got []string
+		for _, o := range res.Culprits {
+			got = append(got, o.Symbol+"="+o.Bad)
+		}
+		slices.Sort(got)
+		if strings.Join(got, " ") != c.want || res.Status != kernel.Found {
+			t.Errorf("%s: %s: %+v", c.script, res.Status, res.Culprits)
+		}
+		t.Logf("%s: %d configurations, %d builds, %.0f s", c.want, len(res.Steps), res.Builds, res.Seconds)
 	}
 	r := run(t, append(args, file("passes.sh", "exit 0\n"))...)
 	if r.status != 3 || !strings.HasPrefix(r.stdout, "not reproduced: the bad end does not fail in 60 runs") {

@@ -54,6 +54,12 @@ func TestAuthenticate(t *testing.T) {
 			t.Errorf("%v: %v", c.at, err)
 		}
 	}
+	other, _, err := Mint("joe", []Scope{Admin}, noon)
+	ok(t, err)
+	forged := tokenPrefix + token.ID + other[strings.LastIndexByte(other, '_'):]
+	if _, err := authenticate(t.Context(), w, forged, noon.Add(-time.Second)); !errors.Is(err, errNoToken) {
+		t.Errorf("a known token with another secret: %v", err)
+	}
 	// What is no token is not even looked for.
 	w.lookups = 0
 	if _, err := authenticate(t.Context(), w, "kb_'; drop table tokens_x", noon); !errors.Is(err, errNoToken) || w.lookups != 0 {

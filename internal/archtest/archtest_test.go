@@ -31,7 +31,7 @@ var rows = [][]string{
 	{"internal/web", "internal/api", "internal/client", "internal/github", "internal/github/githubtest"},
 	{"internal/pulls"},
 	{"internal/app"},
-	{"cmd/orchestrator", "cmd/guest-agent", "vmimage/mkimage", "tests", "tests/laddertable", "tests/mutants/table", "tests/simulation", "tests/bench"},
+	{"cmd/orchestrator", "cmd/guest-agent", "vmimage/mkimage", "tests", "tests/laddertable", "tests/mutants/table", "tests/simulation", "tests/bench", "tests/refute"},
 }
 
 // beside are the imports allowed inside a row, each with its reason.

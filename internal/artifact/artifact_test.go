@@ -78,6 +78,19 @@ func TestKept(t *testing.T) {
 	}
 }
 
+// Nothing but a digest names an artifact, and so a file of the store.
+func TestValid(t *testing.T) {
+	sum := strings.Repeat("0a", 32)
+	for _, bad := range []string{"", sum[1:], sum + "0", strings.ToUpper(sum), "../" + sum[3:], sum[:63] + "/", sum + "\n", "\n" + sum} {
+		if Valid(Log, bad) {
+			t.Errorf("%q", bad)
+		}
+	}
+	if !Valid(Log, sum) || Valid("../x", sum) || Valid("", sum) {
+		t.Error("kinds")
+	}
+}
+
 func TestDamaged(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)

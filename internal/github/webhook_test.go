@@ -9,12 +9,15 @@ import (
 	"errors"
 	"hash"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"strconv"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 func mac(h func() hash.Hash, secret, body string) string {
@@ -129,38 +132,80 @@ func TestWebhookAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := httptest.NewServer(h)
+	reads := make(chan struct{}, 2*atOnce)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = &firstRead{ReadCloser: r.Body, tell: reads}
+		h.ServeHTTP(w, r)
+	}))
 	defer s.Close()
-	var slow []*io.PipeWriter
-	for i := range atOnce + 1 {
-		body, w := io.Pipe()
-		slow = append(slow, w)
-		req, err := http.NewRequest(http.MethodPost, s.URL, body)
+	var conns []net.Conn
+	send := func(body string) {
+		c, err := net.Dial("tcp", s.Listener.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
-		req.Header.Set("X-GitHub-Event", "ping")
-		req.Header.Set("X-GitHub-Delivery", strconv.Itoa(i))
-		req.Header.Set("X-Hub-Signature-256", "sha256=00")
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			if resp, err := http.DefaultClient.Do(req); err == nil {
-				_ = resp.Body.Close()
-			}
-		}()
-		if _, err := w.Write([]byte("{")); err != nil {
+		conns = append(conns, c)
+		if _, err := io.WriteString(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nX-GitHub-Event: ping\r\nX-GitHub-Delivery: 1\r\nX-Hub-Signature-256: sha256=00\r\nContent-Length: 2\r\n\r\n"+body); err != nil {
 			t.Fatal(err)
 		}
-		if i == atOnce { // the first ends: this one has its turn
-			_ = slow[0].Close()
-			_ = w.Close()
-			<-done
+	}
+	for range atOnce {
+		send("{")
+		<-reads
+	}
+	send("{}")
+	select {
+	case <-reads:
+		t.Error("one more is read than there may be")
+	case <-time.After(200 * time.Millisecond):
+		_, _ = io.WriteString(conns[0], "}") // now it has its turn
+		<-reads
+	}
+	for _, c := range conns {
+		_ = c.Close()
+	}
+}
+
+// firstRead tells when a body is begun to be read.
+type firstRead struct {
+	io.ReadCloser
+	once sync.Once
+	tell chan<- struct{}
+}
+
+func (f *firstRead) Read(b []byte) (int, error) {
+	f.once.Do(func() { f.tell <- struct{}{} })
+	return f.ReadCloser.Read(b)
+}
+
+// hurried is a writer whose connection keeps to a time.
+type hurried struct {
+	*httptest.ResponseRecorder
+	until time.Time
+}
+
+func (h *hurried) SetReadDeadline(t time.Time) error {
+	h.until = t
+	return nil
+}
+
+// A payload has to come in time, and not in the time that a whole kernel has.
+func TestWebhookInTime(t *testing.T) {
+	h, err := Webhook([]byte("x"), func(context.Context, string, string, []byte) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader("{}"))
+		r.Header.Set("X-GitHub-Event", "ping")
+		r.Header.Set("X-GitHub-Delivery", "1")
+		r.Header.Set("X-Hub-Signature-256", "sha256=00")
+		w := &hurried{ResponseRecorder: httptest.NewRecorder()}
+		h.ServeHTTP(w, r)
+		if got := time.Until(w.until); got != 15*time.Second {
+			t.Errorf("it may take %s", got)
 		}
-	}
-	for _, w := range slow {
-		_ = w.Close()
-	}
+	})
 }
 
 // What is not signed is not kept, whatever it is, and what is signed ends in an
