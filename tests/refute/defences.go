@@ -89,7 +89,8 @@ var defences = []defence{
 	{"output has a length", "internal/guest/guest.go", `room := MaxOutput - len(e.Output)`, `room := len(in.msg.Output)`, guestPkg, `^TestRun$`},
 	{"a console is kept in part", "internal/qemu/capture.go", `if len(c.tail) > 2*maxTail {`, `if false {`, qemuPkg, `^TestCaptureIsBounded$`},
 	{"QEMU has no sockets", "internal/qemu/cell.go", `unix.SYS_SOCKET, `, ``, qemuPkg, `^TestEscapedGuest$`},
-	{"QEMU traces nobody", "internal/qemu/cell.go", `unix.SYS_PTRACE, unix.SYS_PROCESS_VM_READV, `, ``, qemuPkg, `^TestEscapedGuest$`},
+	{"QEMU traces nobody", "internal/qemu/cell.go", `unix.SYS_PTRACE, unix.SYS_PROCESS_VM_READV, ` + and + `		cmd.SysProcAttr.Credential = c.user
+`, and, qemuPkg, `^TestEscapedGuest$`},
 	{"QEMU has no keys", "internal/qemu/cell.go", `unix.SYS_KEYCTL, `, ``, qemuPkg, `^TestEscapedGuest$`},
 	{"QEMU makes no memory in files", "internal/qemu/cell.go", `unix.SYS_MEMFD_CREATE, `, ``, qemuPkg, `^TestEscapedGuest$`},
 	{"QEMU has a bound of memory", "internal/qemu/cell.go", `limit("as", unix.RLIMIT_AS, ram+c.own+int64(m.CPUs)*cpuMemory), `, ``, qemuPkg, `^TestBound$`},
