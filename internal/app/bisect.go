@@ -21,14 +21,16 @@ func newBisect(o *options) *cobra.Command {
 	var req searchRequest
 	var far remote
 	var in inputFlags
+	var pull pullFlags
 	cmd := &cobra.Command{
-		Use:   "bisect --repo DIR (--good REV --bad REV | --mbox FILE [--base REV] | --bundle FILE [--base REV]) (--test NAME | --script FILE | --program FILE)",
+		Use:   "bisect --repo DIR (--good REV --bad REV | --mbox FILE [--base REV] | --bundle FILE [--base REV] | --pr OWNER/REPO#N) (--test NAME | --script FILE | --program FILE)",
 		Short: "Find the commit that broke a test",
 		Example: `  orchestrator bisect --repo ~/linux --good v6.1 --bad HEAD --test cow/vmsplice-child-unmap/thp-pmd
   orchestrator bisect --repo ~/linux --good v6.1 --bad HEAD --program repro.c
   orchestrator bisect --repo ~/linux --good v6.1 --bad HEAD --test cow/vmsplice-child-unmap/thp-pmd --path mm --suspect mm/gup.c
   orchestrator bisect --repo ~/linux --good v6.1 --bad HEAD --find-fix --program repro.c
   orchestrator bisect --repo ~/linux --mbox cow.mbox --test cow/vmsplice-child-unmap/thp-pmd
+  orchestrator bisect --repo ~/linux --pr torvalds/linux#123 --test cow/vmsplice-child-unmap/thp-pmd
   orchestrator bisect --resume bisect-1a2b3c4d`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -43,6 +45,12 @@ func newBisect(o *options) *cobra.Command {
 			if err := req.check(); err != nil {
 				return err
 			}
+			if pull.pull != "" && (good != "" || bad != "" || in != inputFlags{}) {
+				return usagef("--pr brings both ends: leave --good, --bad, --mbox, --bundle and --base out")
+			}
+			if err := pull.prepare(nil, in); err != nil {
+				return err
+			}
 			if far.server != "" {
 				return far.bisect(cmd, o, p, req, repo, good, bad, in)
 			}
@@ -51,6 +59,15 @@ func newBisect(o *options) *cobra.Command {
 				return err
 			}
 			all.Search = req
+			if pull.pull != "" {
+				if !given {
+					return errNothingChased
+				}
+				if all.Repo, err = repoOf(repo); err != nil {
+					return err
+				}
+				return o.bisectPull(cmd.Context(), all, all.Repo, pull)
+			}
 			if repo == "" {
 				return usagef("--repo is missing: the kernel's git repository")
 			}
@@ -74,6 +91,7 @@ func newBisect(o *options) *cobra.Command {
 	f.StringVar(&repo, "repo", "", "the kernel's git repository `directory`; only read, never changed")
 	f.StringVar(&good, "good", "", "a commit where the test passes, ancestor of the bad one; with --find-fix the newer end")
 	f.StringVar(&bad, "bad", "", "a commit where the test fails; with --find-fix the older end")
+	f.StringVar(&pull.pull, "pr", "", "the commits of a pull request at GitHub, `OWNER/REPO#N`: its base is good and its head bad; --repo is a clone, by default this directory")
 	chased.register(f)
 	req.register(f)
 	f.StringVar(&resume, "resume", "", "go on with an interrupted bisection by its `id`")

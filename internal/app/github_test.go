@@ -623,7 +623,12 @@ func TestWebhookStorm(t *testing.T) {
 // once runs a command that tests a pull request once, as inside Actions.
 func (p *pulled) once(token string, args ...string) (stdout, stderr string, status int) {
 	p.t.Helper()
-	cmd := exec.Command(os.Args[0], append([]string{"series", "--repo", p.clone, "--test", "cow/fork-basic/base"}, args...)...)
+	return p.command(token, append([]string{"series", "--repo", p.clone, "--test", "cow/fork-basic/base"}, args...)...)
+}
+
+func (p *pulled) command(token string, args ...string) (stdout, stderr string, status int) {
+	p.t.Helper()
+	cmd := exec.Command(os.Args[0], args...)
 	cmd.Env = append(os.Environ(), "KBISECT_HOME="+p.home, "KBISECT_TEST_SERVE=1", "BAD_COMMITS="+p.bad, "SLOW=1ms", "GITHUB_API_URL="+p.hub.URL+"/api/v3", "GITHUB_TOKEN="+token)
 	var out, errs strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &errs
@@ -633,6 +638,44 @@ func (p *pulled) once(token string, args ...string) (stdout, stderr string, stat
 		p.t.Fatal(err)
 	}
 	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+}
+
+// A pull request's own commits are bisected, and nothing is posted.
+func TestBisectPull(t *testing.T) {
+	p := newPulled(t, "1ms", true)
+	const token = "ghs_of_actions"
+	p.hub = githubtest.New(t, githubtest.Options{Token: token})
+	p.hub.AddRepo(hubRepo, p.origin, map[string]string{"main": p.tip})
+	v1 := p.commits(p.tip, "1", "2", "3", "4")
+	p.bad = strings.Join(v1[2:], " ")
+	pr := fmt.Sprintf("%s#%d", hubRepo, p.open(v1))
+	bisect := func(args ...string) (string, string, int) {
+		t.Helper()
+		return p.command(token, append([]string{"bisect", "--repo", p.clone}, args...)...)
+	}
+	const test = "cow/fork-basic/base"
+	out, errs, status := bisect("--pr", pr, "--test", test, "--no-confirm")
+	if status != 0 || !strings.HasPrefix(out, "found: "+v1[2][:12]) || !strings.Contains(out, "good "+p.tip[:12]+", bad "+v1[3][:12]) || strings.Contains(errs+out, token) {
+		t.Errorf("status %d\n%s%s", status, out, errs)
+	}
+	if s := p.hub.State(hubRepo); len(s.Statuses)+len(s.Checks)+len(s.Comments) != 0 {
+		t.Errorf("posted: %+v", s)
+	}
+	for _, tt := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--pr", pr}, "what to chase?"},
+		{[]string{"--pr", pr, "--good", "main", "--test", test}, "--pr brings both ends"},
+		{[]string{"--pr", pr, "--mbox", "x", "--test", test}, "--pr brings both ends"},
+		{[]string{"--pr", hubRepo + "#99", "--test", test}, "no such pull request"},
+		{[]string{"--pr", "linux#1", "--test", test}, "OWNER/REPO#NUMBER"},
+		{[]string{"--pr", pr, "--test", test, "--server", "http://127.0.0.1:1"}, "--pr is not for a service"},
+	} {
+		if _, errs, status := bisect(tt.args...); status != exitUsage || strings.Count(errs, "\n") != 1 || !strings.Contains(errs, tt.want) {
+			t.Errorf("%v: status %d %q", tt.args, status, errs)
+		}
+	}
 }
 
 // Once: without --post it prints what with it is posted, and asked again, with a

@@ -33,7 +33,7 @@ func (r *remote) register(cmd *cobra.Command) {
 
 // plan is what the flags ask for in the words of the API.
 func (r *remote) plan(cmd *cobra.Command, p planFlags) (api.Plan, error) {
-	for _, local := range []string{"no-sandbox", "boot-per-run", "kernel", "modules", "tree", "resume", "bundle"} {
+	for _, local := range []string{"no-sandbox", "boot-per-run", "kernel", "modules", "tree", "resume", "bundle", "pr"} {
 		if f := cmd.Flags().Lookup(local); f != nil && f.Changed {
 			return api.Plan{}, usagef("--%s is not for a service: leave it or --server out", local)
 		}

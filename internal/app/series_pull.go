@@ -95,34 +95,92 @@ type oneShot struct {
 	repo   pulls.Repo
 }
 
-func (s *oneShot) run(ctx context.Context, req request, number int) error {
-	now, err := s.client.Pull(ctx, s.repo.Name, number)
+// find fetches the commits of a pull request and makes them what a request is about.
+func (s *oneShot) find(ctx context.Context, number int, req *request) (now github.Pull, tree *pullTree, series pulls.Series, err error) {
+	now, err = s.client.Pull(ctx, s.repo.Name, number)
 	if errors.Is(err, github.ErrNoPull) {
-		return usagef("--pr: %v", err)
+		err = usagef("--pr: %v", err)
 	}
 	if err != nil {
-		return err
+		return now, nil, series, err
 	}
-	tree := &pullTree{data: s.ws.data, client: s.client, dirs: map[string]string{s.repo.Name: s.dir}}
-	series, err := tree.Series(ctx, s.repo, now)
+	tree = &pullTree{data: s.ws.data, client: s.client, dirs: map[string]string{s.repo.Name: s.dir}}
+	series, err = tree.Series(ctx, s.repo, now)
 	if errors.Is(err, pulls.ErrCannot) {
-		return usagef("%s#%d: %v", s.repo.Name, number, err)
+		err = usagef("%s#%d: %v", s.repo.Name, number, err)
 	}
 	if err != nil {
-		return err
-	}
-	repo, err := gitrepo.Open(ctx, s.ws.data, s.dir)
-	if err != nil {
-		return err
-	}
-	base, err := repo.Commit(ctx, series.Base)
-	if err != nil {
-		return err
-	}
-	if err := repo.CheckKernel(ctx, base); err != nil {
-		return err
+		return now, nil, series, err
 	}
 	req.Base, req.Head, req.Stranger, req.Trusted = series.Base, series.Head, fmt.Sprintf("%s#%d", s.repo.Name, number), series.Trusted
+	return now, tree, series, nil
+}
+
+// onKernel opens the repository, and sees that what a request stands on is a kernel.
+func (s *oneShot) onKernel(ctx context.Context, req request) (*gitrepo.Repo, kernel.Commit, error) {
+	repo, err := gitrepo.Open(ctx, s.ws.data, s.dir)
+	if err != nil {
+		return nil, kernel.Commit{}, err
+	}
+	base, err := repo.Commit(ctx, req.Base)
+	if err != nil {
+		return nil, base, err
+	}
+	return repo, base, repo.CheckKernel(ctx, base)
+}
+
+// bisectPull finds the commit of a pull request that broke a test, or repaired it.
+// Nothing is posted.
+func (o *options) bisectPull(ctx context.Context, req request, dir string, f pullFlags) error {
+	name, number, err := parsePull(f.pull)
+	if err != nil {
+		return err
+	}
+	if err := chasesOne(req); err != nil {
+		return err
+	}
+	ws, err := o.openWorkspace(ctx)
+	if err != nil {
+		return err
+	}
+	defer ws.close()
+	shot := &oneShot{o: o, ws: ws, client: f.client, dir: dir, repo: pulls.Repo{Name: name, MaxCommits: maxSeries}}
+	_, _, series, err := shot.find(ctx, number, &req)
+	if err != nil {
+		return err
+	}
+	if series.LeftOut > 0 {
+		fmt.Fprintf(o.stderr, "%s#%d: the newest %d of %d commits\n", name, number, maxSeries, maxSeries+series.LeftOut)
+	}
+	repo, base, err := shot.onKernel(ctx, req)
+	if err != nil {
+		return err
+	}
+	head, err := repo.Commit(ctx, req.Head)
+	if err != nil {
+		return err
+	}
+	if err := req.prepareCarry(ctx, repo, base, head); err != nil {
+		return err
+	}
+	if err := o.predict(ctx, ws, repo, &req); err != nil {
+		return err
+	}
+	id, err := ws.newJob(ctx, req)
+	if err != nil {
+		return err
+	}
+	return o.runBisect(ctx, ws, id, req)
+}
+
+func (s *oneShot) run(ctx context.Context, req request, number int) error {
+	now, tree, series, err := s.find(ctx, number, &req)
+	if err != nil {
+		return err
+	}
+	if _, _, err := s.onKernel(ctx, req); err != nil {
+		return err
+	}
 	id, err := s.ws.newJob(ctx, req)
 	if err != nil {
 		return err
