@@ -50,19 +50,25 @@ func (r *request) prepareCarry(ctx context.Context, repo *gitrepo.Repo, ends ...
 		}
 		r.Carry[i] = p
 	}
-	if len(r.Carry) == 0 {
-		return nil
-	}
 	for _, c := range ends {
-		if _, _, err := repo.Carry(ctx, c, r.Carry); err != nil {
-			var conflict *gitrepo.CarryError
-			if errors.As(err, &conflict) {
-				return usagef("commit %s: %v", c.Short(), err)
-			}
+		if err := r.tryCarry(ctx, repo, c); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// tryCarry says if a commit cannot be given the patches.
+func (r *request) tryCarry(ctx context.Context, repo *gitrepo.Repo, c kernel.Commit) error {
+	if len(r.Carry) == 0 {
+		return nil
+	}
+	_, _, err := repo.Carry(ctx, c, r.Carry)
+	var conflict *gitrepo.CarryError
+	if errors.As(err, &conflict) {
+		return usagef("commit %s: %v", c.Short(), err)
+	}
+	return err
 }
 
 // treeOf says which tree is built of a commit: nothing is known of a commit that

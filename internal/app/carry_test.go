@@ -180,6 +180,32 @@ func TestCarryConflict(t *testing.T) {
 	h.run(t.TempDir(), stepSkip, nil, append([]string{"step"}, args...)...)
 }
 
+// A base that a patch is not for cannot be tested, and the commits on it are; where
+// none of it can be, that is a mistake.
+func TestCarryBase(t *testing.T) {
+	t.Setenv("FAILS", "always")
+	h := newHooked(t)
+	var res kernel.SeriesResult
+	h.run(t.TempDir(), exitOK, &res, "series", "--repo", h.dir, h.conflict+"..main", "--test", hookTest, "--carry", h.patch)
+	v, _ := rows(res)
+	if !slices.Equal(v, []kernel.Verdict{kernel.Untestable, kernel.Good, kernel.Good}) || res.BaseRow.Build.Status != kernel.BuildConflict {
+		t.Errorf("%v, %+v", v, res.BaseRow.Build)
+	}
+	said := h.run(t.TempDir(), exitUsage, nil, "series", "--repo", h.dir, h.base+".."+h.conflict, "--test", hookTest, "--carry", h.nowhere())
+	if !strings.HasPrefix(said, "orchestrator: commit "+kernel.Abbrev(h.base)+": carried nowhere.patch does not apply") || strings.Count(said, "\n") != 1 {
+		t.Error(said)
+	}
+}
+
+// nowhere is a patch that is for no commit.
+func (h *hooked) nowhere() string {
+	path := filepath.Join(h.t.TempDir(), "nowhere.patch")
+	if err := os.WriteFile(path, []byte("diff --git a/absent b/absent\n--- a/absent\n+++ b/absent\n@@ -1 +1 @@\n-x\n+y\n"), 0o600); err != nil {
+		h.t.Fatal(err)
+	}
+	return path
+}
+
 // A failure that shows with the hook alone is found, in the user's commits.
 func TestCarryBisect(t *testing.T) {
 	t.Setenv("FAILS", "always")

@@ -156,10 +156,18 @@ func prepareSeries(ctx context.Context, ws *workspace, req request, r revRange, 
 	if err != nil {
 		return req, err
 	}
-	if _, err := seriesCommits(ctx, repo, base, req); err != nil {
+	commits, err := seriesCommits(ctx, repo, base, req)
+	if err != nil {
 		return req, err
 	}
-	return req, req.prepareCarry(ctx, repo, base)
+	if err := req.prepareCarry(ctx, repo); err != nil {
+		return req, err
+	}
+	// A base that cannot be tested is no reason not to test the rest, if that can be.
+	if err := req.tryCarry(ctx, repo, base); err != nil && (!isUsers(err) || req.tryCarry(ctx, repo, commits[len(commits)-1]) != nil) {
+		return req, err
+	}
+	return req, nil
 }
 
 func seriesHead(ctx context.Context, repo *gitrepo.Repo, base kernel.Commit, r revRange) (string, error) {
