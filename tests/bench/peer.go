@@ -10,9 +10,10 @@ import (
 // peer is what a kernel developer has without us: a worktree, an object tree,
 // scripts, and a guest that boots for every run.
 type peer struct {
-	dir    string // holds the following
+	dir    string // is put back for each measurement, and holds src and obj
 	src    string
 	obj    string
+	made   string // what is made anew each time: the script, the guest and results
 	initrd string
 	ccache bool // that of the distribution, with the objects of the base
 }
@@ -84,8 +85,9 @@ const (
 
 // newPeer makes the guest and the script; the object tree has the configuration.
 func newPeer(dir, repo, base, config string) (*peer, error) {
-	p := &peer{dir: dir, src: filepath.Join(dir, "src"), obj: filepath.Join(dir, "obj"), initrd: filepath.Join(dir, "initrd")}
-	root := filepath.Join(dir, "root")
+	p := &peer{dir: dir, src: filepath.Join(dir, "src"), obj: filepath.Join(dir, "obj"), made: dir + ".made"}
+	p.initrd = filepath.Join(p.made, "initrd")
+	root := filepath.Join(p.made, "root")
 	for _, d := range []string{"bin", "proc", "sys", "dev", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(root, d), 0o755); err != nil {
 			return nil, err
@@ -129,7 +131,7 @@ func newPeer(dir, repo, base, config string) (*peer, error) {
 	return p, err
 }
 
-func (p *peer) script() string { return filepath.Join(p.dir, "step") }
+func (p *peer) script() string { return filepath.Join(p.made, "step") }
 
 func (p *peer) env() []string {
 	if !p.ccache {
@@ -180,7 +182,7 @@ func (p *peer) bisect(s series, runs int, test string) (found string, ends, all 
 // loop builds and tests every commit of a series: one boot for all its tests, or
 // one for each.
 func (p *peer) loop(s series, tests []string, apart bool) (spent, string, error) {
-	table := filepath.Join(p.dir, fmt.Sprintf("results-apart-%v", apart))
+	table := filepath.Join(p.made, fmt.Sprintf("results-apart-%v", apart))
 	_ = os.RemoveAll(table)
 	if err := os.MkdirAll(table, 0o755); err != nil {
 		return spent{}, "", err
