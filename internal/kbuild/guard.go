@@ -21,8 +21,9 @@ import (
 
 // guard keeps a build within its limits, from outside the sandbox: it looks at what
 // all processes in there use together, which rlimits do not count. Control groups
-// do, where there are some; a guard does for everybody. What it stops is gone to the last process: the first one of a PID
-// namespace takes the others with it, and none can be started there any more.
+// do, where there are some; a guard does for everybody. What it stops is gone to the
+// last process: the first one of a PID namespace takes the others with it, and none
+// can be started there any more.
 type guard struct {
 	b      *Builder
 	group  *group // nil: none
@@ -161,9 +162,17 @@ func (g *guard) end(patience time.Duration) error {
 	defer g.close()
 	defer g.group.remove()
 	g.b.Log.Debug("the build used at most", zap.Int("processes", g.peak.processes), zap.Int64("memory", g.peak.memory))
+	if err := g.gone(patience); err != nil {
+		return err
+	}
 	if s := g.group.over(); s != nil {
 		return s // where that ended it, nobody stopped it
 	}
+	return nil
+}
+
+// gone waits until the sandbox's first process has ended.
+func (g *guard) gone(patience time.Duration) error {
 	if g.pidfd < 0 {
 		return nil
 	}
