@@ -1,12 +1,12 @@
 package kbuild
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/kernel-bisect/kbisect/internal/leash"
 )
 
 // groups is where the kernel lets us make control groups (cgroup v2), whose limits of
@@ -94,11 +96,11 @@ func newGroups(dir string) (*groups, error) {
 		return nil, err
 	}
 	for _, c := range []string{"memory", "pids"} {
-		if !contains(have, c) {
+		if !slices.Contains(have, c) {
 			return nil, fmt.Errorf("cgroup v2 without the %s controller", c)
 		}
 	}
-	if on, err := g.read("cgroup.subtree_control"); err != nil || !contains(on, "memory") || !contains(on, "pids") {
+	if on, err := g.read("cgroup.subtree_control"); err != nil || !slices.Contains(on, "memory") || !slices.Contains(on, "pids") {
 		if err := g.handOn(); err != nil {
 			return nil, err
 		}
@@ -117,11 +119,10 @@ func newGroups(dir string) (*groups, error) {
 	return g, cmd.Run()
 }
 
-func contains(words, word string) bool { return strings.Contains(" "+words+" ", " "+word+" ") }
-
-func (g *groups) read(name string) (string, error) {
+// read is the words of a file of the group.
+func (g *groups) read(name string) ([]string, error) {
 	text, err := os.ReadFile(filepath.Join(g.dir, name))
-	return strings.TrimSpace(string(text)), err
+	return strings.Fields(string(text)), err
 }
 
 func (g *groups) handOn() error {
@@ -131,8 +132,8 @@ func (g *groups) handOn() error {
 		if err != nil {
 			return err
 		}
-		for _, p := range strings.Fields(procs) {
-			if pid, _ := strconv.Atoi(p); pid != os.Getpid() && parentOf(pid) != os.Getpid() {
+		for _, p := range procs {
+			if pid, _ := strconv.Atoi(p); pid != os.Getpid() && leash.Parent(pid) != os.Getpid() {
 				return errors.New("our control group has other processes, too; a service with Delegate=yes has one of its own")
 			}
 		}
@@ -140,24 +141,13 @@ func (g *groups) handOn() error {
 		if err := os.Mkdir(main, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 			return err
 		}
-		for _, p := range strings.Fields(procs) {
+		for _, p := range procs {
 			if err := writeTo(main, "cgroup.procs", p); err != nil && !errors.Is(err, unix.ESRCH) {
 				return err
 			}
 		}
 	}
 	return writeTo(g.dir, "cgroup.subtree_control", "+memory +pids")
-}
-
-// parentOf is field 4 of /proc/PID/stat (proc(5)).
-func parentOf(pid int) int {
-	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	f := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
-	if len(f) < 2 {
-		return 0
-	}
-	n, _ := strconv.Atoi(string(f[1]))
-	return n
 }
 
 func writeTo(dir, name, text string) error {

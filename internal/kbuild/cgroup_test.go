@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -66,7 +67,7 @@ func TestControlGroups(t *testing.T) {
 		service := guestGroup(t)
 		defer func() {
 			left, _ := filepath.Glob(filepath.Join(service, buildGroup+"*"))
-			if procs, _ := os.ReadFile(filepath.Join(service, mainGroup, "cgroup.procs")); len(left) > 0 || !contains(strings.Join(strings.Fields(string(procs)), " "), strconv.Itoa(os.Getpid())) {
+			if procs, _ := os.ReadFile(filepath.Join(service, mainGroup, "cgroup.procs")); len(left) > 0 || !slices.Contains(strings.Fields(string(procs)), strconv.Itoa(os.Getpid())) {
 				t.Errorf("left: %q; ours are in %q", left, procs)
 			}
 			t.Error("this is the guest")

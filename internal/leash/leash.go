@@ -75,7 +75,7 @@ func Sweep(owner string) int {
 			continue
 		}
 		environ, err := os.ReadFile("/proc/" + e.Name() + "/environ")
-		if err != nil || !hasVar(environ, mark) || parent(pid) == self {
+		if err != nil || !hasVar(environ, mark) || Parent(pid) == self {
 			continue
 		}
 		if syscall.Kill(pid, syscall.SIGKILL) == nil {
@@ -94,9 +94,9 @@ func hasVar(environ, entry []byte) bool {
 	return false
 }
 
-// parent returns the parent's pid, from the field behind the command's name in
+// Parent returns the parent's pid, 0 for no process, from the field behind the command's name in
 // /proc/PID/stat (proc(5)); the name itself may hold spaces and brackets.
-func parent(pid int) int {
+func Parent(pid int) int {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
 		return 0
