@@ -86,10 +86,11 @@ func requestTypes(kind Kind, schema *huma.Schema) map[string]*huma.MediaType {
 	switch kind {
 	case Check:
 		form(map[string]*huma.Schema{"kernel": binary("A bootable image"), "modules": binary("A tar archive of its lib/modules, for a kernel that needs some")}, "kernel")
-	case Bisect:
+	case Series, Bisect:
 		form(map[string]*huma.Schema{"mbox": binary("The patches")}, "mbox")
-	case Series:
-		form(map[string]*huma.Schema{"mbox": binary("The patches")}, "mbox")
+		if kind == Bisect { // its test does not go into an address
+			break
+		}
 		types[mboxType] = &huma.MediaType{Schema: binary("The patches, for ?repo= and ?base=")}
 		types[mailType] = &huma.MediaType{Schema: binary("One patch, for ?repo= and ?base=")}
 	}
@@ -170,8 +171,8 @@ func (c *BisectRequest) request(files *uploaded) (Request, error) {
 	case files.mbox == nil && c.Bad == "":
 		return r, &BadInput{"bad", "name a commit that fails, or upload a mailbox"}
 	}
-	for field, rev := range map[string]string{"good": c.Good, "bad": c.Bad, "base": c.Base} {
-		if err := revision(field, rev); err != nil {
+	for _, f := range [][2]string{{"good", c.Good}, {"bad", c.Bad}, {"base", c.Base}} {
+		if err := revision(f[0], f[1]); err != nil {
 			return r, err
 		}
 	}

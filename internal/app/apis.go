@@ -127,14 +127,8 @@ func (a apis) Submit(ctx context.Context, r api.Request) (string, bool, error) {
 	switch r.Kind {
 	case api.Series:
 		sub.span = r.Base + ".." + r.Head
-		if r.Mbox != nil {
-			sub.span = r.Base
-		}
 	case api.Bisect:
 		sub.span = r.Good + ".." + r.Bad
-		if r.Mbox != nil {
-			sub.span = r.Base
-		}
 	case api.Check:
 		if r.Modules != "" {
 			return "", false, &api.BadInput{Field: "modules", Text: "modules of an uploaded kernel are not taken yet: check it on the service's machine, with --modules"}
@@ -145,6 +139,9 @@ func (a apis) Submit(ctx context.Context, r api.Request) (string, bool, error) {
 				return "", false, err
 			}
 		}
+	}
+	if r.Mbox != nil {
+		sub.span = r.Base
 	}
 	id, existing, err := a.p.s.submit(ctx, sub)
 	var field *fieldError

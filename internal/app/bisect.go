@@ -203,10 +203,7 @@ func (o *options) prepareBisect(ctx context.Context, ws *workspace, req request,
 		if err != nil {
 			return req, err
 		}
-		if err := req.prepareCarry(ctx, repo, base, last); err != nil {
-			return req, err
-		}
-		return req, o.predict(ctx, ws, repo, &req)
+		return req, o.aim(ctx, ws, repo, &req, base, last)
 	}
 	// The older end first.
 	revs, names := [2]string{r.base, r.head}, [2]string{"--good", "--bad"}
@@ -225,11 +222,16 @@ func (o *options) prepareBisect(ctx context.Context, ws *workspace, req request,
 	if err := checkOrder(ctx, repo, ends, revs, names); err != nil {
 		return req, err
 	}
-	if err := req.prepareCarry(ctx, repo, ends[:]...); err != nil {
-		return req, err
-	}
 	req.Base, req.Head = ends[0].SHA, ends[1].SHA
-	return req, o.predict(ctx, ws, repo, &req)
+	return req, o.aim(ctx, ws, repo, &req, ends[0], ends[1])
+}
+
+// aim sees that both ends of a search take what is carried, and predicts its builds.
+func (o *options) aim(ctx context.Context, ws *workspace, repo *gitrepo.Repo, req *request, older, newer kernel.Commit) error {
+	if err := req.prepareCarry(ctx, repo, older, newer); err != nil {
+		return err
+	}
+	return o.predict(ctx, ws, repo, req)
 }
 
 // checkOrder explains an older end that is not below the newer one.

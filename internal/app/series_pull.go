@@ -160,10 +160,7 @@ func (o *options) bisectPull(ctx context.Context, req request, dir string, f pul
 	if err != nil {
 		return err
 	}
-	if err := req.prepareCarry(ctx, repo, base, head); err != nil {
-		return err
-	}
-	if err := o.predict(ctx, ws, repo, &req); err != nil {
+	if err := o.aim(ctx, ws, repo, &req, base, head); err != nil {
 		return err
 	}
 	id, err := ws.newJob(ctx, req)
