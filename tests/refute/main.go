@@ -35,6 +35,11 @@ const patience = 2 * time.Minute
 func main() {
 	only := flag.String("only", "", "those `defences` whose name has this")
 	flag.Parse()
+	root, err := moduleRoot()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "refute:", err)
+		os.Exit(2)
+	}
 	survived := 0
 	whole := map[string]bool{} // tests that pass with all defences
 	for _, d := range defences {
@@ -42,7 +47,7 @@ func main() {
 			continue
 		}
 		start := time.Now()
-		verdict, err := d.refute(context.Background(), whole)
+		verdict, err := d.refute(context.Background(), root, whole)
 		if err != nil {
 			fmt.Fprintf(os.Stderr, "refute: %s: %v\n", d.what, err)
 			os.Exit(2)
@@ -78,11 +83,7 @@ func (d defence) without(root string) (string, error) {
 var failed = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)|^panic: test timed out|^fatal error: (.*)$|^(signal: killed)`)
 
 // refute returns which test failed, "" for none.
-func (d defence) refute(ctx context.Context, whole map[string]bool) (string, error) {
-	root, err := moduleRoot()
-	if err != nil {
-		return "", err
-	}
+func (d defence) refute(ctx context.Context, root string, whole map[string]bool) (string, error) {
 	if key := d.pkg + " " + d.tests; !whole[key] {
 		cmd := exec.CommandContext(ctx, "go", "test", "-vet=off", "-run", d.tests, d.pkg)
 		cmd.Dir = root
