@@ -31,6 +31,7 @@ type makeRun struct {
 	printed int64                   // by the command under way
 	stop    context.CancelCauseFunc // of that
 	errors  []string                // lines that look like errors, the first few
+	judged  int                     // such lines of the command under way
 	signs   signs                   // whose fault a failure is
 	image   string                  // that was made, a file of the object tree
 	twin    *kernel.Build           // whose .config is equal, so that nothing was made
@@ -43,6 +44,11 @@ const (
 	maxErrors = 20
 	maxLine   = 64 << 10
 	maxJudged = 1 << 10 // of a line: what is looked at, and told
+
+	// maxSuspects is how many lines of a command are looked at for whose fault they
+	// are. A header that breaks every file gives some 1000, and the first of them say
+	// it; at 4 µs a line, what prints them without end would keep us busy for as long.
+	maxSuspects = 10_000
 )
 
 func (b *Builder) newMake(start time.Time) (*makeRun, error) {
@@ -122,7 +128,7 @@ func (m *makeRun) run(ctx context.Context, env, argv []string) (bool, error) {
 	defer r.Close()
 	cmd.Stdout, cmd.Stderr = w, w
 	fmt.Fprintf(m.log, "+ %s\n", strings.Join(argv, " "))
-	m.errors, m.signs, m.printed, m.stop = nil, signs{src: src, obj: obj}, 0, stop
+	m.errors, m.judged, m.signs, m.printed, m.stop = nil, 0, signs{src: src, obj: obj}, 0, stop
 	var g *guard
 	if m.b.Sandbox {
 		g, err = m.b.begin(cmd, stop)
@@ -216,9 +222,10 @@ func (m *makeRun) keep(line []byte) error {
 		m.objects++
 		m.b.report(Progress{Phase: "compile", Objects: m.objects, Elapsed: time.Since(m.start)})
 	}
-	if quietLine.Match(line) || quotedLine.Match(line) || !errorLine.Match(line) {
+	if m.judged >= maxSuspects || quietLine.Match(line) || quotedLine.Match(line) || !errorLine.Match(line) {
 		return nil
 	}
+	m.judged++
 	m.signs.note(string(line))
 	if mereHint.Match(line) {
 		return nil

@@ -99,6 +99,35 @@ func TestLogIsBounded(t *testing.T) {
 	}
 }
 
+// Nor does it keep us busy with whose fault it is: what comes late is still logged
+// and counted, and not judged.
+func TestJudgedLinesAreBounded(t *testing.T) {
+	for _, c := range []struct {
+		lines int
+		want  string
+	}{{maxSuspects - 1, noMemory}, {maxSuspects, ""}} {
+		b, _ := builder(t, false, goodBuild)
+		m, err := b.newMake(time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range c.lines {
+			_ = m.keep([]byte("error\n"))
+			_ = m.keep([]byte("  LD      a.o\n")) // no suspect
+		}
+		_ = m.keep([]byte("make: *** [Makefile:3: a.o] Killed\n"))
+		_ = m.keep([]byte("  CC      a.o\n"))
+		if why := m.signs.why(); !strings.HasSuffix(why, c.want) || (why == "") != (c.want == "") || m.objects != 1 {
+			t.Errorf("after %d lines: %q, %d objects", c.lines, why, m.objects)
+		}
+		log, err := m.logText()
+		if err != nil || !strings.HasSuffix(string(log), "Killed\n  CC      a.o\n") {
+			t.Errorf("the log: %v", err)
+		}
+		m.close()
+	}
+}
+
 // endless starts a child of its own and says when it is there.
 const endless = `sleep 1000 & echo "  CC      a.o"; wait`
 

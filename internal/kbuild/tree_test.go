@@ -134,7 +134,7 @@ func builder(t *testing.T, sandbox bool, script string) (*Builder, *tree) {
 	return &Builder{
 		Owner: top, Source: src, Objects: filepath.Join(top, "obj"), Cache: cache,
 		Fragments: []Fragment{{"base.config", []byte("CONFIG_MMU=y\n")}, {"extra.config", []byte("# why\nCONFIG_KSM=y\n")}},
-		Jobs:      1, Timeout: time.Minute, Sandbox: sandbox, Log: zap.NewNop(), toolchain: "test",
+		Jobs:      1, Timeout: 10 * time.Minute, Sandbox: sandbox, Log: zap.NewNop(), toolchain: "test",
 	}, src
 }
 
