@@ -122,3 +122,5 @@ require (
 require github.com/bluekeyes/go-gitdiff v0.9.0
 
 require github.com/emersion/go-message v0.18.2
+
+require github.com/valyala/fastjson v1.6.10

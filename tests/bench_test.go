@@ -15,6 +15,7 @@ import (
 	"github.com/u-root/u-root/pkg/cpio"
 	"go.uber.org/zap"
 
+	"github.com/kernel-bisect/kbisect/internal/agentproto"
 	"github.com/kernel-bisect/kbisect/internal/guest"
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 	"github.com/kernel-bisect/kbisect/internal/qemu"
@@ -117,7 +118,7 @@ func BenchmarkAgentReady(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		vm, err := qemu.Start(context.Background(), qemu.Options{Owner: home, Binary: qemuPath(b), Cell: qemu.NewCell(), Accel: accel, Machine: profile.Machine, Kernel: image, Initrd: path, Append: "kbisect.swap_mib=128", RAM: ram})
+		vm, err := qemu.Start(context.Background(), qemu.Options{Owner: home, Binary: qemuPath(b), Cell: qemu.NewCell(), Accel: accel, Machine: profile.Machine, Kernel: image, Initrd: path, Append: agentproto.Env + " kbisect.swap_mib=128", RAM: ram})
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -29,17 +27,10 @@ func Main() {
 }
 
 func run() error {
-	// Collecting garbage costs every run more than it frees: a run leaves
-	// some 100 KiB, and a guest rarely sees a second one.
-	debug.SetGCPercent(-1)
-	debug.SetMemoryLimit(64 << 20)
 	problems := mountAll()
-	// Kernel messages go to the console whatever a test does to printk.
-	_ = writeFile("/proc/sys/kernel/printk", "7")
 	problems = append(problems, loadModules(modulesDir)...)
-	// Swap takes as long as all the rest; the guest has two CPUs.
-	memory := make(chan []string)
-	go func() { memory <- append(enableTHP(), setUpSwap(bootArg("kbisect.swap_mib"))...) }()
+	problems = append(problems, enableTHP()...)
+	problems = append(problems, setUpSwap(bootArg("kbisect.swap_mib"))...)
 	port, err := openPort()
 	if err != nil {
 		if len(problems) > 0 { // likely the reason
@@ -48,9 +39,10 @@ func run() error {
 		return err
 	}
 	hello := look()
-	hello.Problems = append(problems, <-memory...)
+	hello.Problems = problems
 	lookAtMemory(&hello)
-	if err := agentproto.Encode(port, agentproto.Message{Type: agentproto.TypeHello, Hello: &hello}); err != nil {
+	showAll()
+	if err := agentproto.EncodeReply(port, agentproto.Message{Type: agentproto.TypeHello, Hello: &hello}); err != nil {
 		return err
 	}
 	return serve(port)
@@ -59,10 +51,10 @@ func run() error {
 // serve answers run messages until the channel breaks.
 func serve(p port) error {
 	r := agentproto.NewReader(p)
-	send := func(m agentproto.Message) error { return agentproto.Encode(p, m) }
+	send := func(m agentproto.Message) error { return agentproto.EncodeReply(p, m) }
 	var programs launcher
 	for {
-		m, err := r.Next()
+		m, err := r.NextRequest()
 		switch {
 		case errors.Is(err, agentproto.ErrGarbage):
 			continue // the host will time out and say so
@@ -134,15 +126,20 @@ func (p port) Read(b []byte) (int, error) {
 	}
 }
 
+// showAll has all that the kernel says go to the console from now on: what it says
+// while a test runs is evidence. 8 is SYSLOG_ACTION_CONSOLE_LEVEL of syslog(2).
+func showAll() { _, _, _ = unix.Syscall(unix.SYS_SYSLOG, 8, 0, 7) }
+
 // openPort finds the virtio-serial port by its name. The device is probed
 // before init starts on a kernel with built-in drivers; a module may need time.
 func openPort() (port, error) {
+	const dir = "/sys/class/virtio-ports"
+	// The first port of the first device, if nobody added devices.
+	ports := []string{"vport0p1"}
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		const dir = "/sys/class/virtio-ports"
-		ports, _ := os.ReadDir(dir)
 		for _, p := range ports {
-			if readWord(filepath.Join(dir, p.Name(), "name")) == agentproto.PortName {
-				dev := "/dev/" + p.Name()
+			if readWord(dir+"/"+p+"/name") == agentproto.PortName {
+				dev := "/dev/" + p
 				fd, err := unix.Open(dev, unix.O_RDWR|unix.O_CLOEXEC, 0)
 				if err != nil {
 					return -1, fmt.Errorf("agent channel: %w", err)
@@ -150,6 +147,7 @@ func openPort() (port, error) {
 				return port(fd), nil
 			}
 		}
+		ports = names(dir)
 		if time.Now().After(deadline) {
 			return -1, errors.New("agent channel: this kernel shows no virtio-serial port " + agentproto.PortName +
 				" (needs CONFIG_VIRTIO_CONSOLE and a virtio transport, built in or from check --modules)")
@@ -165,7 +163,7 @@ func mountAll() (problems []string) {
 		{"tmpfs", "/tmp", "mode=1777"},
 		{"debugfs", "/sys/kernel/debug", ""},
 	} {
-		_ = os.MkdirAll(m.where, 0o755)
+		_ = unix.Mkdir(m.where, 0o755) // mostly there
 		err := unix.Mount(m.what, m.where, m.what, 0, m.opts)
 		if err != nil && !errors.Is(err, unix.EBUSY) { // EBUSY: CONFIG_DEVTMPFS_MOUNT did it
 			problems = append(problems, fmt.Sprintf("mount %s: %v", m.where, err))
@@ -192,8 +190,26 @@ func readWord(path string) string {
 	return strings.TrimSpace(line)
 }
 
-// readFile and writeFile do without os.File, the first of which sets up the
-// runtime's poller: time in which the host waits for hello.
+// names lists a directory, in no order.
+func names(dir string) (out []string) {
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil
+	}
+	defer unix.Close(fd)
+	var buf [4 << 10]byte
+	for {
+		n, err := ignoringEINTR(func() (int, error) { return unix.ReadDirent(fd, buf[:]) })
+		if err != nil || n <= 0 {
+			return out
+		}
+		_, _, out = unix.ParseDirent(buf[:n], -1, out)
+	}
+}
+
+// readFile, writeFile and names do without os.File, the first of which sets up the
+// runtime's poller, and what is here does without fmt: under TCG each code that is
+// reached for the first time is time in which the host waits for hello.
 func readFile(path string) ([]byte, error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -50,8 +51,8 @@ var probes = map[string]func() bool{
 
 func exists(path string) func() bool {
 	return func() bool {
-		_, err := os.Stat(path)
-		return err == nil
+		var st unix.Stat_t
+		return unix.Stat(path, &st) == nil
 	}
 }
 
@@ -99,11 +100,21 @@ func lookAtMemory(h *agentproto.Hello) {
 // the last eight bytes of the gzip file (RFC 1952), so that nothing has to be
 // unpacked while the host waits.
 func configCRC() string {
-	b, err := readFile("/proc/config.gz")
-	if err != nil || len(b) < 18 {
+	fd, err := unix.Open("/proc/config.gz", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
 		return ""
 	}
-	return fmt.Sprintf("%08x", binary.LittleEndian.Uint32(b[len(b)-8:]))
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	var trailer [8]byte
+	if unix.Fstat(fd, &st) != nil {
+		return ""
+	}
+	if n, err := unix.Pread(fd, trailer[:], st.Size-int64(len(trailer))); err != nil || n != len(trailer) {
+		return ""
+	}
+	crc := binary.BigEndian.AppendUint32(nil, binary.LittleEndian.Uint32(trailer[:]))
+	return hex.EncodeToString(crc)
 }
 
 const thpDir = "/sys/kernel/mm/transparent_hugepage"
@@ -111,7 +122,7 @@ const thpDir = "/sys/kernel/mm/transparent_hugepage"
 // thpSizes returns the sizes in bytes that madvise() can get: the PMD size
 // where THP is on at all, and the mTHP sizes of 6.8 and later.
 func thpSizes() []int64 {
-	if readWord(thpDir+"/enabled") == "" || strings.Contains(readWord(thpDir+"/enabled"), "[never]") {
+	if on := readWord(thpDir + "/enabled"); on == "" || strings.Contains(on, "[never]") {
 		return nil
 	}
 	var sizes []int64
@@ -130,7 +141,7 @@ func hugetlbSizes() []int64 {
 	const dir = "/sys/kernel/mm/hugepages"
 	var sizes []int64
 	for _, kb := range hugeSizes(dir, "nr_hugepages") {
-		if readWord(fmt.Sprintf("%s/hugepages-%dkB/nr_hugepages", dir, kb)) != "0" {
+		if readWord(dir+"/hugepages-"+strconv.FormatInt(kb, 10)+"kB/nr_hugepages") != "0" {
 			sizes = append(sizes, kb<<10)
 		}
 	}
@@ -141,13 +152,15 @@ func hugetlbSizes() []int64 {
 // that file in it. Not all have: since 6.12 some sizes are for shared memory only,
 // and have no "enabled".
 func hugeSizes(dir, file string) (sizes []int64) {
-	entries, _ := os.ReadDir(dir)
-	for _, e := range entries {
-		var kb int64
-		if _, err := fmt.Sscanf(e.Name(), "hugepages-%dkB", &kb); err == nil && exists(filepath.Join(dir, e.Name(), file))() {
+	for _, name := range names(dir) {
+		number, ok := strings.CutPrefix(name, "hugepages-")
+		number, kB := strings.CutSuffix(number, "kB")
+		kb, err := strconv.ParseInt(number, 10, 64)
+		if ok && kB && err == nil && exists(dir+"/"+name+"/"+file)() {
 			sizes = append(sizes, kb)
 		}
 	}
+	slices.Sort(sizes)
 	return sizes
 }
 

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"os"
@@ -157,5 +158,23 @@ func TestHugeSizes(t *testing.T) {
 	}
 	if got, want := hugeSizes(dir, "enabled"), []int64{16, 2048}; !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
+	}
+}
+
+// A directory may be longer than what one call gives.
+func TestNames(t *testing.T) {
+	dir := t.TempDir()
+	var want []string
+	for i := range 500 {
+		want = append(want, fmt.Sprintf("a-rather-long-name-%03d", i))
+		if err := os.WriteFile(filepath.Join(dir, want[i]), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := slices.Sorted(slices.Values(names(dir))); !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+	if got := names(dir + "/" + want[0]); got != nil {
+		t.Errorf("of a file: %q", got)
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/kernel-bisect/kbisect/internal/agentproto"
 	"github.com/kernel-bisect/kbisect/internal/gitrepo"
 	"github.com/kernel-bisect/kbisect/internal/guest"
 	"github.com/kernel-bisect/kbisect/internal/imagecache"
@@ -346,7 +347,7 @@ func setting(m kernel.Machine, accel qemu.Choice, image string, allowed []kernel
 		Machine                      kernel.Machine
 		Accel, QEMU, BootArgs, Image string
 		Allowed                      []kernel.Allowed `json:",omitempty"` // a run is recorded with its outcome
-	}{m, accel.Accel, accel.QEMU, qemu.BootArgs, image, allowed})
+	}{m, accel.Accel, accel.QEMU, qemu.BootArgs + " " + agentproto.Env, image, allowed})
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:])
 }

@@ -107,7 +107,7 @@ func (l *Lab) boot(ctx context.Context, k kernel.Kernel, m kernel.Machine, more 
 	start := time.Now()
 	opts := qemu.Options{
 		Owner: l.Owner, Binary: l.QEMU, Cell: l.Cell, Accel: l.Accel, Machine: m, Kernel: k.Image, Initrd: l.Image,
-		Append: fmt.Sprintf("kbisect.swap_mib=%d", m.SwapMiB) + more,
+		Append: fmt.Sprintf("%s kbisect.swap_mib=%d", agentproto.Env, m.SwapMiB) + more,
 	}
 	if k.Modules != nil {
 		opts.Initrd = k.Modules.Initrd
