@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -79,34 +80,43 @@ type record struct {
 }
 
 // decode reads a record; false when it or the image beside it is damaged.
-func decode(text []byte, dir string, intact func(record, []byte) bool) (kernel.Build, bool) {
+func decode(text []byte, dir string, intact func(r record, image string) bool) (kernel.Build, bool) {
 	var r record
 	if json.Unmarshal(text, &r) != nil || r.Status == "" {
 		return kernel.Build{}, false
 	}
 	place(&r.Build, dir)
-	if r.Status == kernel.BuildOK {
-		image, err := os.ReadFile(r.Kernel.Image)
-		if err != nil || !intact(r, image) {
-			return kernel.Build{}, false
-		}
+	if r.Status == kernel.BuildOK && !intact(r, r.Kernel.Image) {
+		return kernel.Build{}, false
 	}
 	r.Cached = true
 	return r.Build, true
 }
 
 // same says whether an image is the one that was kept.
-func same(r record, image []byte) bool { return r.Check == check(image) }
-
-// genuine says whether an image is the one that a record is about, whoever wrote it.
-func genuine(r record, image []byte) bool {
-	sum := sha256.Sum256(image)
-	return hex.EncodeToString(sum[:]) == r.Kernel.Digest && same(r, image)
+func same(r record, image string) bool {
+	sum, err := read(image, io.Discard)
+	return err == nil && r.Check == sum
 }
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+// genuine says whether an image is the one that a record is about, whoever wrote it.
+func genuine(r record, image string) bool {
+	digest := sha256.New()
+	sum, err := read(image, digest)
+	return err == nil && r.Check == sum && hex.EncodeToString(digest.Sum(nil)) == r.Kernel.Digest
+}
 
-func check(image []byte) uint32 { return crc32.Checksum(image, castagnoli) }
+// read writes a file to w, piece by piece, and returns its CRC-32C.
+func read(file string, w io.Writer) (uint32, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	sum := crc32.New(crc32.MakeTable(crc32.Castagnoli))
+	_, err = io.Copy(io.MultiWriter(w, sum), f)
+	return sum.Sum32(), err
+}
 
 // Put stores a build: image and config are paths of files to copy, both empty
 // for a failed build. The entry appears whole or not at all.
@@ -151,15 +161,16 @@ func fill(dir string, b kernel.Build, image, config string, log []byte) error {
 		if from == "" {
 			continue
 		}
-		data, err := os.ReadFile(from)
+		f, err := os.OpenFile(filepath.Join(dir, to), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 		if err != nil {
 			return err
 		}
-		if to == imageFile {
-			r.Check = check(data)
-		}
-		if err := os.WriteFile(filepath.Join(dir, to), data, 0o644); err != nil {
+		sum, err := read(from, f)
+		if err := errors.Join(err, f.Close()); err != nil {
 			return err
+		}
+		if to == imageFile {
+			r.Check = sum
 		}
 	}
 	if err := os.WriteFile(filepath.Join(dir, logFile), log, 0o644); err != nil {

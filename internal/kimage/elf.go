@@ -121,7 +121,8 @@ func Pack(b []byte) ([]byte, error) {
 	if loaded > 2*uint64(len(b)) { // a note lies within the text; a bomb has all of it many times
 		return nil, ErrFormat
 	}
-	out := make([]byte, elfHeader+len(all)*progHeader)
+	headers := elfHeader + len(all)*progHeader
+	out := make([]byte, headers, headers+int(loaded)+len(all)*page) //nolint:gosec // not more than twice what is in memory
 	copy(out, b[:elfHeader])
 	le.PutUint64(out[32:], elfHeader) // the program headers follow
 	clear(out[40:48])                 // no sections
