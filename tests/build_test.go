@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -89,33 +90,41 @@ func TestDiskFull(t *testing.T) {
 }
 
 // kill -9 during a build: no make and no compiler outlives it, with the sandbox
-// or without, and the next start builds to the same image.
+// or without, and the next start builds to the same image, also where a linker had
+// half written what make would take for done. So it is after an interruption.
 func TestKillDuringBuild(t *testing.T) {
-	for _, sandbox := range []string{"", "--no-sandbox"} {
-		first := checkRev(t, "series~3")
-		if err := os.RemoveAll(entryOf(t, first.Build)); err != nil {
-			t.Fatal(err)
-		}
-		args := []string{"check", "--repo", seriesRepo, "--rev", "series~3", "--test", "cow/fork-basic/base"}
-		if sandbox != "" {
-			args = append(args, sandbox)
-		}
-		killWhen(t, func() bool {
-			for _, p := range owned() {
-				if strings.Contains(p, "cc1") || strings.Contains(p, "make") && strings.Contains(p, " vmlinux") {
-					return true
-				}
+	compiles := func(p string) bool {
+		return strings.Contains(p, "cc1") || strings.Contains(p, "make") && strings.Contains(p, " vmlinux")
+	}
+	links := func(p string) bool { return strings.HasPrefix(p, "ld ") && strings.Contains(p, "-o vmlinux.o") }
+	for _, c := range []struct {
+		name   string
+		during func(process string) bool
+		signal syscall.Signal
+		more   []string
+	}{
+		{"killed while it compiles", compiles, syscall.SIGKILL, nil},
+		{"killed without a sandbox", compiles, syscall.SIGKILL, []string{"--no-sandbox"}},
+		{"killed while it links", links, syscall.SIGKILL, nil},
+		{"interrupted while it links", links, syscall.SIGINT, nil},
+	} {
+		first, other := checkRev(t, "series~3"), checkRev(t, "series~2") // one file apart
+		for _, r := range []kernel.CheckResult{first, other} {
+			if err := os.RemoveAll(entryOf(t, r.Build)); err != nil {
+				t.Fatal(err)
 			}
-			return false
-		}, args...)
-		if sandbox == "" {
+		}
+		checkRev(t, "series~2") // so that something is to be made
+		args := append([]string{"check", "--repo", seriesRepo, "--rev", "series~3", "--test", "cow/fork-basic/base"}, c.more...)
+		endWhen(t, c.signal, func() bool { return slices.ContainsFunc(owned(), c.during) }, args...)
+		if len(c.more) == 0 {
 			waitNone(t)
 		}
 		// Without a sandbox the next start sweeps up.
 		again := checkRev(t, "series~3")
 		waitNone(t)
-		if again.Build.Cached || again.Kernel.Digest != first.Kernel.Digest {
-			t.Errorf("%q: cached %v, digest %s, was %s", sandbox, again.Build.Cached, again.Kernel.Digest, first.Kernel.Digest)
+		if again.Build.Cached || again.Build.Status != kernel.BuildOK || again.Kernel.Digest != first.Kernel.Digest {
+			t.Errorf("%s: %+v, the digest was %s", c.name, again.Build, first.Kernel.Digest)
 		}
 	}
 }

@@ -174,6 +174,12 @@ func waitNone(t testing.TB) {
 // killWhen starts a command and kills it with signal 9 once ready says so.
 func killWhen(t testing.TB, ready func() bool, args ...string) {
 	t.Helper()
+	endWhen(t, syscall.SIGKILL, ready, args...)
+}
+
+// endWhen starts a command, sends it a signal when it is ready, and waits for its end.
+func endWhen(t testing.TB, signal syscall.Signal, ready func() bool, args ...string) {
+	t.Helper()
 	cmd := command(t.Context(), args...)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -187,6 +193,6 @@ func killWhen(t testing.TB, ready func() bool, args ...string) {
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
-	_ = cmd.Process.Signal(syscall.SIGKILL)
+	_ = cmd.Process.Signal(signal)
 	<-exited
 }

@@ -193,13 +193,12 @@ func (b *Builder) watched(ctx context.Context, c kernel.Commit, key string, clea
 	if err != nil {
 		return kernel.Build{}, err
 	}
+	if err := b.mend(); err != nil {
+		return kernel.Build{}, err
+	}
 	known := b.loadReads()
 	if clean {
 		known = &reads{Toolchain: b.toolchain, Complete: true, Files: set{}}
-	}
-	// If we are killed, nobody will know what is in the tree.
-	if err := Forget(b.Objects); err != nil {
-		return kernel.Build{}, err
 	}
 	build, err := b.compile(ctx, m, c, recipe, known)
 	var s *stopped
@@ -210,6 +209,15 @@ func (b *Builder) watched(ctx context.Context, c kernel.Commit, key string, clea
 		if s.own {
 			build, err = kernel.Build{Status: kernel.BuildFailed, Error: s.Error()}, nil
 		}
+	}
+	if m.torn {
+		known.Trees = nil
+		if merr := b.mend(); merr != nil {
+			return kernel.Build{}, merr
+		}
+	}
+	if rerr := os.Remove(markFile(b.Objects)); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
+		return kernel.Build{}, fmt.Errorf("object tree: %w", rerr)
 	}
 	done := err == nil && build.Status == kernel.BuildOK && m.twin == nil
 	known.into(c.Tree, done)
@@ -260,7 +268,14 @@ func (b *Builder) compile(ctx context.Context, m *makeRun, c kernel.Commit, reci
 	var stale dirs
 	if b.configured(ctx, c, known.Config, recipe) {
 		stale = b.stale(ctx, c, known)
+		if err := b.mark(); err != nil {
+			return kernel.Build{}, fmt.Errorf("object tree: %w", err)
+		}
 	} else {
+		// If we are killed, nobody will know what is in the tree.
+		if err := Forget(b.Objects); err != nil {
+			return kernel.Build{}, err
+		}
 		refusal := ""
 		known.Config, known.Trees = settings{}, nil
 		opened, err := known.during(b, func() (err error) {

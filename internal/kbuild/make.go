@@ -30,6 +30,7 @@ type makeRun struct {
 	logged  int64
 	printed int64                   // by the command under way
 	stop    context.CancelCauseFunc // of that
+	torn    bool                    // one of them was killed
 	errors  []string                // lines that look like errors, the first few
 	judged  int                     // such lines of the command under way
 	signs   signs                   // whose fault a failure is
@@ -127,6 +128,9 @@ func (m *makeRun) run(ctx context.Context, env, argv []string) (bool, error) {
 	}
 	defer r.Close()
 	cmd.Stdout, cmd.Stderr = w, w
+	var end interruption
+	cmd.Cancel = func() error { return end.cancel(cmd, func() error { return context.Cause(ctx) }) }
+	cmd.WaitDelay = 2 * grace
 	fmt.Fprintf(m.log, "+ %s\n", strings.Join(argv, " "))
 	m.errors, m.judged, m.signs, m.printed, m.stop = nil, 0, signs{src: src, obj: obj}, 0, stop
 	var g *guard
@@ -139,9 +143,17 @@ func (m *makeRun) run(ctx context.Context, env, argv []string) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("start %s: %w", name, err)
 	}
+	switch {
+	case g != nil:
+		end.group.Store(int64(g.init)) // by --new-session
+	case !m.b.Sandbox:
+		end.group.Store(int64(cmd.Process.Pid))
+	}
 	read := make(chan error, 1)
 	go func() { read <- m.consume(r) }()
 	err = cmd.Wait()
+	end.ended.Store(true)
+	m.torn = m.torn || end.torn(cmd.ProcessState)
 	// What a build leaves behind would write into the next commit's objects.
 	// In the sandbox nothing is left; outside, not all may die, so do not wait
 	// for ever until the pipe is closed.
@@ -154,6 +166,7 @@ func (m *makeRun) run(ctx context.Context, env, argv []string) (bool, error) {
 	rerr := <-read
 	if g != nil {
 		if err := g.end(cmd.WaitDelay); err != nil {
+			m.torn = true
 			return false, err
 		}
 	}
