@@ -41,7 +41,8 @@ func (b *Builder) inputs(ctx context.Context, c kernel.Commit) (string, error) {
 		b.toolchain = d
 	}
 	h := sha256.New()
-	fmt.Fprintf(h, "kbisect build v1\ntree %s\ntoolchain %s\n", c.Tree, b.toolchain)
+	// v1 could be linked of what another commit's build had half written.
+	fmt.Fprintf(h, "kbisect build v2\ntree %s\ntoolchain %s\n", c.Tree, b.toolchain)
 	if b.Direct {
 		fmt.Fprintln(h, "image vmlinux")
 	}

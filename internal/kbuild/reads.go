@@ -31,6 +31,7 @@ import (
 
 // reads is what is known of the builds in an object tree, kept beside it.
 type reads struct {
+	Form      int    `json:"form"`
 	Toolchain string `json:"toolchain"`
 	// Complete says that Files has all that builds have opened since the object
 	// tree was empty.
@@ -96,13 +97,23 @@ func Forget(objects string) error {
 	return nil
 }
 
+// form is that of reads, and of the tree that they are about. Before 2 a build that was
+// given up could leave half of a file.
+const form = 2
+
+// kept is what was saved of the object tree; false if that is nothing.
+func (b *Builder) kept() (*reads, bool) {
+	r := &reads{}
+	text, err := os.ReadFile(b.readsFile())
+	return r, err == nil && json.Unmarshal(text, r) == nil && r.Form == form
+}
+
 // loadReads returns what is known of the object tree. A tree that is empty or not
 // there is known; one that was left by an interrupted process, or was built with
 // other programs, is not.
 func (b *Builder) loadReads() *reads {
-	r := &reads{}
-	text, err := os.ReadFile(b.readsFile())
-	if err != nil || json.Unmarshal(text, r) != nil || r.Toolchain != b.toolchain {
+	r, ok := b.kept()
+	if !ok || r.Toolchain != b.toolchain {
 		r = &reads{Toolchain: b.toolchain}
 		left, _ := os.ReadDir(b.Objects)
 		r.Complete = len(left) == 0
@@ -115,6 +126,7 @@ func (b *Builder) loadReads() *reads {
 
 // save keeps what is known; without it everything is built.
 func (r *reads) save(file string) error {
+	r.Form = form
 	text, err := json.Marshal(r)
 	if err != nil {
 		return err

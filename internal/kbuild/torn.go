@@ -35,19 +35,17 @@ func (b *Builder) mark() error { return os.WriteFile(markFile(b.Objects), nil, 0
 func (b *Builder) mend() error {
 	mark := markFile(b.Objects)
 	_, err := os.Lstat(mark)
-	marked := err == nil
-	_, err = os.Lstat(b.readsFile())
+	known, ok := b.kept()
 	switch {
-	case marked && err == nil:
+	case ok && err == nil:
 		if err := Remove(b.Objects, "-mindepth", "1", "-not", "-type", "d", "-newer", mark); err != nil {
 			return fmt.Errorf("object tree: %w", err)
 		}
-		known := b.loadReads()
 		known.Trees = nil // objects are missing, of anything
 		if err := known.save(b.readsFile()); err != nil {
 			return err
 		}
-	case err != nil:
+	case !ok:
 		if left, _ := os.ReadDir(b.Objects); len(left) == 0 {
 			break
 		}

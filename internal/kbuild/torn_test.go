@@ -109,6 +109,7 @@ func TestMend(t *testing.T) {
 		{"we were killed while one made files", true, true, false, true, true},
 		{"we were killed while one was configuring", false, false, false, false, false},
 		{"somebody deleted what is known", true, false, false, false, false},
+		{"it was an older kbisect's", false, false, false, false, false},
 	} {
 		b, _ := builder(t, false, goodBuild)
 		put := func(path string) {
@@ -124,6 +125,11 @@ func TestMend(t *testing.T) {
 		if c.known {
 			known := &reads{Toolchain: b.toolchain, Complete: true, Files: set{"mm/old.c": true}, Trees: []string{"a tree"}}
 			if err := known.save(b.readsFile()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if strings.Contains(c.name, "older") {
+			if err := os.WriteFile(b.readsFile(), []byte(`{"toolchain": "test", "complete": true, "files": ["mm/old.c"], "trees": ["a tree"]}`), 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}
