@@ -4,6 +4,7 @@ package tests
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 )
@@ -50,6 +52,44 @@ func TestSameTreeSameDigest(t *testing.T) {
 	}
 	if first[0].Kernel.Digest == first[1].Kernel.Digest {
 		t.Error("two commits have one digest")
+	}
+}
+
+// A comment is compiled to equal objects: what was linked of them is the kernel. Code is
+// linked. Each time another comment, so that no kernel of an earlier time is found.
+func TestEqualObjects(t *testing.T) {
+	bare := checkRev(t, "longterm")
+	lines := strings.SplitAfterN(git(t, seriesRepo, "show", "longterm:mm/gup.c"), "\n", 5)[:4]
+	nonce := time.Now().UnixNano()
+	for i, c := range []struct {
+		add    string // to the first line, which is a comment
+		linked bool
+		same   bool // as without it
+	}{
+		{fmt.Sprintf("kbisect %d a", nonce), true, true}, // what was built before is anything
+		{fmt.Sprintf("kbisect %d b", nonce), false, true},
+		{fmt.Sprintf("kbisect\n+int kbisect_%d = 1;", nonce), true, false},
+		{fmt.Sprintf("kbisect %d c", nonce), true, true},
+	} {
+		first := strings.TrimSuffix(lines[0], "\n")
+		patch := fmt.Sprintf("--- a/mm/gup.c\n+++ b/mm/gup.c\n@@ -1,4 +1,%d @@\n-%s\n+%s %s\n %s %s %s", 4+strings.Count(c.add, "\n"), first, first, c.add, lines[1], lines[2], lines[3])
+		file := filepath.Join(t.TempDir(), "edit.patch")
+		if err := os.WriteFile(file, []byte(patch), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		got := decode[kernel.CheckResult](t, 0, "check", "--repo", seriesRepo, "--rev", "longterm", "--test", "cow/fork-basic/base", "--carry", file)
+		log, err := os.ReadFile(got.Build.Log)
+		if err != nil || got.Build.Cached {
+			t.Fatal(err, got.Build.Cached)
+		}
+		if same := got.Kernel.Digest == bare.Kernel.Digest; same != c.same {
+			t.Errorf("%s: the same kernel: %v", c.add, same)
+		}
+		linked := strings.Contains(string(log), "  LD      vmlinux.o")
+		if linked != c.linked && i > 0 {
+			t.Errorf("%s: linked: %v\n%s", c.add, linked, log)
+		}
+		t.Logf("linked %v: %.1f s", linked, got.Build.Seconds)
 	}
 }
 

@@ -220,6 +220,9 @@ func isNameByte(c byte) bool {
 // is among ours, and to the build's own programs and generated headers, which were
 // made of files that have not changed, not at all. need-builtin is what kbuild says
 // when it goes into a directory, from 4.19 on.
+//
+// Before the link it has the objects compared (see comparison), and ends make if they
+// are as they were.
 const submake = `#!/bin/sh
 case "$*" in
 *' need-builtin='*)
@@ -229,6 +232,13 @@ case "$*" in
 			;;
 		esac
 	done
+	;;
+*'/Makefile.vmlinux_o'*)
+	if [ -n "$KBISECT_SUMS" ] && sha256sum --status -c "$KBISECT_SUMS"; then
+		: > "$KBISECT_EQUAL"
+		echo 'all objects are as they were: not linked'
+		exit 1
+	fi
 	;;
 *' obj=scripts'* | *' subdir=tools '* | *'/Makefile.asm-generic '*) exit 0 ;;
 esac

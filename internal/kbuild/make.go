@@ -36,6 +36,7 @@ type makeRun struct {
 	signs   signs                   // whose fault a failure is
 	image   string                  // that was made, a file of the object tree
 	twin    *kernel.Build           // whose .config is equal, so that nothing was made
+	equal   *kernel.Build           // whose objects are equal, so that nothing was linked
 }
 
 // maxLog bounds the log of one build: a hostile Makefile can print for ever.
@@ -80,17 +81,18 @@ func (m *makeRun) logText() ([]byte, error) {
 // gave up, and an error when it could not do its work: no tools, space, memory,
 // time or sandbox.
 func (m *makeRun) make(ctx context.Context, args ...string) (bool, error) {
-	return m.makeIn(ctx, nil, args...)
+	return m.makeIn(ctx, nil, nil, args...)
 }
 
-// makeIn is make that goes into some directories only.
-func (m *makeRun) makeIn(ctx context.Context, d dirs, args ...string) (bool, error) {
+// makeIn is make that goes into some directories only, and is ended before the link
+// where a comparison says so.
+func (m *makeRun) makeIn(ctx context.Context, d dirs, before *comparison, args ...string) (bool, error) {
 	src, obj := m.b.paths()
 	more, env, err := m.b.into(d)
 	if err != nil {
 		return false, err
 	}
-	return m.run(ctx, env, slices.Concat([]string{"make", "-C", src, "O=" + obj}, reproducible, more, args))
+	return m.run(ctx, append(env, before.env(m.b)...), slices.Concat([]string{"make", "-C", src, "O=" + obj}, reproducible, more, args))
 }
 
 // mergeConfig composes the .config of fragments in the object tree. The script

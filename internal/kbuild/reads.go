@@ -89,7 +89,7 @@ func readsFile(objects string) string { return objects + ".reads" }
 // before that is changed or deleted: of what is left if we are killed nobody knows
 // anything.
 func Forget(objects string) error {
-	for _, file := range []string{readsFile(objects), submakeFile(objects), markFile(objects)} {
+	for _, file := range []string{readsFile(objects), submakeFile(objects), sumsFile(objects), markFile(objects)} {
 		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("object tree: %w", err)
 		}

@@ -80,7 +80,7 @@ func (b *Builder) wrap(env, argv []string) (name string, args, environ []string)
 	if links != "" {
 		args = append(args, "--bind", keep, sandboxCcache)
 	}
-	args = append(args, "--ro-bind-try", b.submakeFile(), sandboxSubmake, "--bind", b.Objects, sandboxObj, "--chdir", sandboxObj, "--")
+	args = append(args, "--ro-bind-try", b.submakeFile(), sandboxSubmake, "--ro-bind-try", b.sumsFile(), sandboxSums, "--bind", b.Objects, sandboxObj, "--chdir", sandboxObj, "--")
 	return "bwrap", append(args, argv...), environ
 }
 
