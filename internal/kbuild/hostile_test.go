@@ -47,7 +47,7 @@ var hostiles = []hostile{
 	{name: "reads secrets of the environment", script: `env; cat /proc/[0-9]*/environ | tr '\0' '\n'`},
 	{name: "writes to the sources", script: `echo x >> $src/Makefile && echo BOAST; rm -f $src/absent && echo BOAST; mv $src/scripts $src/x && echo BOAST; ln -s / $src/root && echo BOAST`},
 	{name: "writes to the system and the home", script: `touch /usr/kbisect-canary '{home}'/canary '{top}'/canary /etc/kbisect-canary /canary-root; ls /usr/kbisect-canary && echo BOAST`},
-	{name: "writes to another slot", script: `d='{top}'/other/obj; mkdir -p "$d" && echo x > "$d/canary"; ls -d /build/* | grep -v -e /src -e /obj -e /ccache -e /submake | sed 's/^/BOAST /'`},
+	{name: "writes to another slot", script: `d='{top}'/other/obj; mkdir -p "$d" && echo x > "$d/canary"; ls -d /build/* | grep -v -e /src -e /obj -e /ccache -e /submake -e /sums | sed 's/^/BOAST /'`},
 	{name: "connects to the network", script: `cat /proc/net/dev | sed -n 's/^ *\([^l ][^ ]*\):.*/BOAST \1/p'
 bash -c 'echo x > /dev/tcp/127.0.0.1/{port}' && echo BOAST`},
 	{name: "a fork bomb", script: `cat > $obj/bomb <<'B'
