@@ -29,6 +29,13 @@ func (b *Builder) sow(ctx context.Context) error {
 			return nil
 		}
 	}
+	// A build is under way there, or was killed.
+	if _, err := os.Lstat(markFile(b.Seed)); !errors.Is(err, fs.ErrNotExist) {
+		return nil //nolint:nilerr // it begins with nothing
+	}
+	if _, ok := keptOf(b.Seed); !ok {
+		return nil
+	}
 	if err := b.makeSlot(); err != nil {
 		return err
 	}

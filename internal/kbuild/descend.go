@@ -34,37 +34,38 @@ const (
 	maxCmd    = 1 << 20
 )
 
-// stale finds the directories in which something is to be made for c. The .config
-// must be as it was.
-func (b *Builder) stale(ctx context.Context, c kernel.Commit, known *reads) dirs {
+// stale finds the directories in which something is to be made for c, and which
+// objects. The .config must be as it was.
+func (b *Builder) stale(ctx context.Context, c kernel.Commit, known *reads) (dirs, []string) {
 	if !known.Complete || len(known.Trees) == 0 {
-		return nil
+		return nil, nil
 	}
 	edited := map[string]bool{}
 	for _, tree := range known.Trees {
 		changes, err := b.differ(ctx, tree, c.Tree)
 		if err != nil {
-			return nil // git may have lost the other commit
+			return nil, nil // git may have lost the other commit
 		}
 		for _, x := range changes {
 			switch {
 			case b.Sandbox && x.Regular && isInert(x.Path):
 			case !x.Edited: // rules may list directories and look for names
-				return nil
+				return nil, nil
 			case known.Files[x.Path]:
 				edited[x.Path] = true
 			}
 		}
 	}
 	if len(edited) > maxEdited || b.named(edited, known) {
-		return nil
+		return nil, nil
 	}
 	return b.compiled(edited)
 }
 
-// compiled finds the directories with objects that were compiled of files; nil
+// compiled finds the objects that were compiled of files, and their directories; nil
 // where one of them is used for something else, or nobody knows for what.
-func (b *Builder) compiled(edited map[string]bool) dirs {
+func (b *Builder) compiled(edited map[string]bool) (dirs, []string) {
+	var objects []string
 	into := dirs{".": true}
 	found := map[string]bool{}
 	everywhere := false
@@ -92,6 +93,7 @@ func (b *Builder) compiled(edited map[string]bool) dirs {
 			if everywhere = everywhere || !ordinary(name); everywhere {
 				return fs.SkipAll
 			}
+			objects = append(objects, path.Join(path.Dir(name), strings.TrimSuffix(path.Base(name)[1:], ".cmd")))
 			into.add(path.Dir(name))
 			into.add(path.Dir(f)) // where a rule of its own may stand
 		}
@@ -99,9 +101,9 @@ func (b *Builder) compiled(edited map[string]bool) dirs {
 	})
 	// What cannot be read, a build has made so: make is to find out.
 	if err != nil || everywhere || len(found) < len(edited) {
-		return nil
+		return nil, nil
 	}
-	return into
+	return into, objects
 }
 
 // lists says whether a .cmd file names a file of the sources: by any path, for

@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/kernel-bisect/kbisect/internal/kconfig"
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 )
 
@@ -31,6 +32,7 @@ import (
 type comparison struct {
 	last    kernel.Build      // that was linked of it
 	objects map[string]string // by their paths in the object tree, their digests
+	edited  []string          // those that are compiled of what was edited
 	began   time.Time
 }
 
@@ -44,11 +46,15 @@ func (b *Builder) sumsFile() string { return sumsFile(b.Objects) }
 
 func sumsFile(objects string) string { return objects + ".sums" }
 
-// compare notes what is to be compared if make goes into d only; nil where there is
-// nothing, or nothing to compare it with.
-func (b *Builder) compare(known *reads, recipe string, d dirs) *comparison {
+// compare notes what is to be compared if make goes into d only, for edited objects;
+// nil where there is nothing, or nothing to compare it with. Checksums of symbols
+// (MODVERSIONS) are linked, too, and are in no object.
+func (b *Builder) compare(known *reads, recipe string, config []byte, d dirs, edited []string) *comparison {
 	n := len(known.Built)
 	if b.unequal || d == nil || n == 0 || len(known.Trees) != 1 || known.Trees[0] != known.Built[n-1].Tree || known.Built[n-1].Recipe != recipe {
+		return nil
+	}
+	if kconfig.ParseConfig(config)["MODVERSIONS"] == "y" {
 		return nil
 	}
 	last, ok, err := b.Cache.Get(known.Built[n-1].Key)
@@ -75,7 +81,7 @@ func (b *Builder) compare(known *reads, recipe string, d dirs) *comparison {
 	if os.WriteFile(b.sumsFile(), []byte(sums.String()), 0o644) != nil {
 		return nil
 	}
-	return &comparison{last: last, objects: objects, began: began}
+	return &comparison{last: last, objects: objects, edited: edited, began: began}
 }
 
 // now is the time that files of the object tree get which are made from now on, or a
@@ -146,6 +152,14 @@ func (c *comparison) proven(ctx context.Context, b *Builder, d dirs) bool {
 	now, err := b.objectsIn(d)
 	if err != nil || !maps.Equal(now, c.objects) {
 		return false
+	}
+	// Some are compiled after this link: init/version-timestamp.o, and what a bzImage
+	// starts with.
+	for _, name := range c.edited {
+		st, err := os.Lstat(filepath.Join(b.Objects, name))
+		if _, compared := now[name]; !compared || err != nil || st.ModTime().Before(c.began) {
+			return false
+		}
 	}
 	err = filepath.WalkDir(b.Objects, func(file string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {

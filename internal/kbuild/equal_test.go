@@ -101,22 +101,25 @@ func TestComparison(t *testing.T) {
 	}
 	d := dirs{".": true, "mm": true, "gone": true}
 	for _, c := range []struct {
-		name string
-		do   func()
-		want bool
+		name   string
+		do     func()
+		want   bool
+		edited []string
 	}{
-		{"all is equal", func() { put("mm/a.o", "a") }, true},
-		{"no word of submake", func() { _ = os.Remove(filepath.Join(b.Objects, equalFile)) }, false},
+		{"all is equal", func() { put("mm/a.o", "a") }, true, []string{"mm/a.o"}},
+		{"the object is compiled later", func() {}, false, []string{"mm/a.o"}},
+		{"it is not where it could be compared", func() {}, false, []string{"kernel/a.o"}},
+		{"no word of submake", func() { _ = os.Remove(filepath.Join(b.Objects, equalFile)) }, false, nil},
 		{"a word that is a link", func() {
 			_ = os.Remove(filepath.Join(b.Objects, equalFile))
 			_ = os.Symlink("mm/a.o", filepath.Join(b.Objects, equalFile))
-		}, false},
-		{"another object", func() { put("mm/a.o", "b") }, false},
-		{"one more", func() { put("mm/b.o", "b") }, false},
-		{"one less", func() { _ = os.Remove(filepath.Join(b.Objects, "mm/a.o")) }, false},
-		{"one in another directory", func() { put("kernel/c.o", "c") }, false},
-		{"a header", func() { put("include/generated/x.h", "x") }, false},
-		{"what each build makes", func() { put("mm/built-in.a", "x"); put("mm/.a.o.cmd", "x"); put("modules.order", "") }, true},
+		}, false, nil},
+		{"another object", func() { put("mm/a.o", "b") }, false, nil},
+		{"one more", func() { put("mm/b.o", "b") }, false, nil},
+		{"one less", func() { _ = os.Remove(filepath.Join(b.Objects, "mm/a.o")) }, false, nil},
+		{"one in another directory", func() { put("kernel/c.o", "c") }, false, nil},
+		{"a header", func() { put("include/generated/x.h", "x") }, false, nil},
+		{"what each build makes", func() { put("mm/built-in.a", "x"); put("mm/.a.o.cmd", "x"); put("modules.order", "") }, true, nil},
 	} {
 		if err := os.RemoveAll(b.Objects); err != nil {
 			t.Fatal(err)
@@ -131,7 +134,7 @@ func TestComparison(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		before := &comparison{objects: objects, began: began}
+		before := &comparison{objects: objects, edited: c.edited, began: began}
 		put(equalFile, "")
 		if c.do(); before.proven(t.Context(), b, d) != c.want {
 			t.Errorf("%s: not %v", c.name, c.want)

@@ -219,15 +219,16 @@ func (b *Builder) watched(ctx context.Context, c kernel.Commit, key string, clea
 			return kernel.Build{}, merr
 		}
 	}
-	if rerr := os.Remove(markFile(b.Objects)); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
-		return kernel.Build{}, fmt.Errorf("object tree: %w", rerr)
-	}
 	done := err == nil && build.Status == kernel.BuildOK && m.twin == nil
 	known.into(c.Tree, done)
 	if done && !clean {
 		known.add(made{c.SHA, c.Tree, key, recipe})
 	}
-	if serr := known.save(b.readsFile()); err == nil {
+	serr := known.save(b.readsFile())
+	if serr == nil { // until now what is in the tree was not what is known
+		serr = unmark(b.Objects)
+	}
+	if err == nil {
 		err = serr
 	}
 	return build, err
@@ -269,8 +270,9 @@ const (
 func (b *Builder) compile(ctx context.Context, m *makeRun, c kernel.Commit, recipe string, known *reads) (kernel.Build, error) {
 	b.report(Progress{Phase: "configure"})
 	var stale dirs
+	var edited []string
 	if b.configured(ctx, c, known.Config, recipe) {
-		stale = b.stale(ctx, c, known)
+		stale, edited = b.stale(ctx, c, known)
 		if err := b.mark(); err != nil {
 			return kernel.Build{}, fmt.Errorf("object tree: %w", err)
 		}
@@ -309,7 +311,7 @@ func (b *Builder) compile(ctx context.Context, m *makeRun, c kernel.Commit, reci
 	if b.Direct && hasPVH(config) {
 		target = vmlinuxFile
 	}
-	before := b.compare(known, recipe, stale)
+	before := b.compare(known, recipe, config, stale, edited)
 	var ok bool
 	_, err = known.during(b, func() (err error) {
 		ok, err = m.makeIn(ctx, stale, before, fmt.Sprintf("-j%d", b.Jobs), target)

@@ -188,7 +188,10 @@ func (m *makeRun) run(ctx context.Context, env, argv []string) (bool, error) {
 	if exit.ExitCode() < 0 {
 		return false, fmt.Errorf("make was killed from outside: %w", exit)
 	}
-	return false, m.hostTrouble(exit.ExitCode())
+	err = m.hostTrouble(exit.ExitCode())
+	// It may have been a make below this one, which then deletes nothing.
+	m.torn = m.torn || err != nil && strings.Contains(err.Error(), allKilled)
+	return false, err
 }
 
 var (

@@ -89,7 +89,7 @@ func readsFile(objects string) string { return objects + ".reads" }
 // before that is changed or deleted: of what is left if we are killed nobody knows
 // anything.
 func Forget(objects string) error {
-	for _, file := range []string{readsFile(objects), submakeFile(objects), sumsFile(objects), markFile(objects)} {
+	for _, file := range []string{readsFile(objects), readsFile(objects) + ".new", submakeFile(objects), sumsFile(objects), markFile(objects)} {
 		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("object tree: %w", err)
 		}
@@ -102,9 +102,11 @@ func Forget(objects string) error {
 const form = 2
 
 // kept is what was saved of the object tree; false if that is nothing.
-func (b *Builder) kept() (*reads, bool) {
+func (b *Builder) kept() (*reads, bool) { return keptOf(b.Objects) }
+
+func keptOf(objects string) (*reads, bool) {
 	r := &reads{}
-	text, err := os.ReadFile(b.readsFile())
+	text, err := os.ReadFile(readsFile(objects))
 	return r, err == nil && json.Unmarshal(text, r) == nil && r.Form == form
 }
 
@@ -124,14 +126,17 @@ func (b *Builder) loadReads() *reads {
 	return r
 }
 
-// save keeps what is known; without it everything is built.
+// save keeps what is known, whole or not at all; without it everything is built.
 func (r *reads) save(file string) error {
 	r.Form = form
 	text, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(file, text, 0o644)
+	if err := os.WriteFile(file+".new", text, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(file+".new", file)
 }
 
 // during adds to what is known what f opens, and returns that.

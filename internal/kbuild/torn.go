@@ -29,15 +29,23 @@ func markFile(objects string) string { return objects + ".begun" }
 // is older is of builds that came to an end, and has been made of what is known.
 func (b *Builder) mark() error { return os.WriteFile(markFile(b.Objects), nil, 0o644) }
 
+func unmark(objects string) error {
+	if err := os.Remove(markFile(objects)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("object tree: %w", err)
+	}
+	return nil
+}
+
 // mend makes good what a build left that was killed. One that was configuring leaves
 // stamps that cannot be told from those of another configuration: there all is
 // deleted, as it is where nobody knows what the last build came to.
 func (b *Builder) mend() error {
 	mark := markFile(b.Objects)
-	_, err := os.Lstat(mark)
+	st, err := os.Lstat(mark)
 	known, ok := b.kept()
+	backwards := err == nil && st.ModTime().After(time.Now()) // somebody set the clock
 	switch {
-	case ok && err == nil:
+	case ok && err == nil && !backwards:
 		if err := Remove(b.Objects, "-mindepth", "1", "-not", "-type", "d", "-newer", mark); err != nil {
 			return fmt.Errorf("object tree: %w", err)
 		}
@@ -45,7 +53,7 @@ func (b *Builder) mend() error {
 		if err := known.save(b.readsFile()); err != nil {
 			return err
 		}
-	case !ok:
+	case !ok || backwards:
 		if left, _ := os.ReadDir(b.Objects); len(left) == 0 {
 			break
 		}
@@ -53,10 +61,7 @@ func (b *Builder) mend() error {
 			return fmt.Errorf("object tree: %w", err)
 		}
 	}
-	if err := os.Remove(mark); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("object tree: %w", err)
-	}
-	return nil
+	return unmark(b.Objects)
 }
 
 // interruption ends a build that nobody wants any more.

@@ -155,3 +155,34 @@ func TestMend(t *testing.T) {
 		}
 	}
 }
+
+// An object tree begins as a copy of another only where that is of builds that came to
+// an end.
+func TestTornSeed(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		do   func(b *Builder) error
+		want bool
+	}{
+		{"sound", func(*Builder) error { return nil }, true},
+		{"a build is under way there, or was killed", (*Builder).mark, false},
+		{"nobody knows", func(b *Builder) error { return os.Remove(b.readsFile()) }, false},
+	} {
+		b, src := builder(t, false, goodBuild)
+		build(t, b, src)
+		if err := c.do(b); err != nil {
+			t.Fatal(err)
+		}
+		his := *b
+		his.Apart, his.Seed, his.Objects = "stranger", b.Objects, filepath.Join(b.Owner, "slots", "his", "obj")
+		if err := his.sow(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if his.has(configFile) != c.want {
+			t.Errorf("%s: copied: %v", c.name, !c.want)
+		}
+		if got := build(t, &his, src); got.Status != kernel.BuildOK || (got.SameAs != "") != c.want {
+			t.Errorf("%s: %+v", c.name, got)
+		}
+	}
+}
