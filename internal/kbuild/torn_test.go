@@ -165,6 +165,9 @@ func TestTornSeed(t *testing.T) {
 		want bool
 	}{
 		{"sound", func(*Builder) error { return nil }, true},
+		{"sound, and in the tree is what nobody knows", func(b *Builder) error {
+			return os.MkdirAll(filepath.Join(b.Owner, "slots", "his", "obj", "half"), 0o755)
+		}, true},
 		{"a build is under way there, or was killed", (*Builder).mark, false},
 		{"nobody knows", func(b *Builder) error { return os.Remove(b.readsFile()) }, false},
 	} {
@@ -178,7 +181,7 @@ func TestTornSeed(t *testing.T) {
 		if err := his.sow(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if his.has(configFile) != c.want {
+		if his.has(configFile) != c.want || his.has("half") {
 			t.Errorf("%s: copied: %v", c.name, !c.want)
 		}
 		if got := build(t, &his, src); got.Status != kernel.BuildOK || (got.SameAs != "") != c.want {
