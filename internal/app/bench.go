@@ -177,8 +177,11 @@ func (b *bench) addBuilder(ctx context.Context, o *options) error {
 	builders.his.Progress, builders.ours.Progress, b.lab.BuildAhead = b.bar.building, b.bar.building, true
 	b.lab.Build = func(ctx context.Context, c kernel.Commit) (kernel.Build, error) {
 		builder := builders.of(c)
-		if kept, ok, err := builders.kept(ctx, c); ok || err != nil {
-			return kept, err
+		// See kept; that ours does not build holds for his, too.
+		for _, by := range []*kbuild.Builder{builders.ours, builder} {
+			if known, ok, err := by.Known(ctx, c); ok || err != nil {
+				return known, err
+			}
 		}
 		return b.inSlot(ctx, c, builder, builder.Build)
 	}

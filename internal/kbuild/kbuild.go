@@ -116,12 +116,18 @@ func (b *Builder) Build(ctx context.Context, c kernel.Commit) (kernel.Build, err
 // Kept returns the kernel of c if it is kept, so that Build costs nothing: with
 // the seconds that it took when it was built. Of c only the tree counts.
 func (b *Builder) Kept(ctx context.Context, c kernel.Commit) (kernel.Build, bool, error) {
+	old, ok, err := b.Known(ctx, c)
+	return old, ok && old.Status == kernel.BuildOK, err
+}
+
+// Known returns what building c came to, if that is kept: a kernel, or why there is
+// none.
+func (b *Builder) Known(ctx context.Context, c kernel.Commit) (kernel.Build, bool, error) {
 	key, err := b.key(ctx, c)
 	if err != nil {
 		return kernel.Build{}, false, err
 	}
-	old, ok, err := b.Cache.Get(key)
-	return old, ok && old.Status == kernel.BuildOK, err
+	return b.Cache.Get(key)
 }
 
 // BuildClean is Build from an empty object tree, for what is to be published:

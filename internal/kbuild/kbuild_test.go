@@ -76,6 +76,9 @@ func TestKept(t *testing.T) {
 	if _, has, _ := bad.Kept(t.Context(), src.commit()); has {
 		t.Error("a failed build is said to be a kernel")
 	}
+	if got, known, err := bad.Known(t.Context(), src.commit()); !known || err != nil || got.Status != kernel.BuildFailed {
+		t.Errorf("a failed build is not known: %+v, %v", got, err)
+	}
 }
 
 // What an earlier commit left in the object tree gets into a kernel when make
