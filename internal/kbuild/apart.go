@@ -37,8 +37,8 @@ func (b *Builder) sow(ctx context.Context) error {
 			return nil
 		}
 		// Nobody knows what is in there: mend would empty it.
-		if Forget(b.Objects) != nil || Remove(b.Objects) != nil {
-			return nil // it is a mount
+		if Forget(b.Objects) != nil || Remove(b.Objects) != nil { // a mount
+			return nil //nolint:nilerr // it is emptied, then
 		}
 	}
 	if err := b.makeSlot(); err != nil {
