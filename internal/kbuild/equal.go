@@ -33,7 +33,7 @@ type comparison struct {
 	last    kernel.Build      // that was linked of it
 	objects map[string]string // by their paths in the object tree, their digests
 	edited  []string          // those that are compiled of what was edited
-	began   time.Time
+	began   time.Time         // the mark's: what is made from now on is not older
 }
 
 // Names in the object tree, and beside it.
@@ -65,8 +65,8 @@ func (b *Builder) compare(known *reads, recipe string, config []byte, d dirs, ed
 	if err != nil || len(objects) == 0 {
 		return nil
 	}
-	began, err := b.now()
-	if err != nil {
+	st, err := os.Lstat(markFile(b.Objects))
+	if err != nil || os.RemoveAll(filepath.Join(b.Objects, equalFile)) != nil {
 		return nil
 	}
 	_, obj := b.paths()
@@ -81,21 +81,7 @@ func (b *Builder) compare(known *reads, recipe string, config []byte, d dirs, ed
 	if os.WriteFile(b.sumsFile(), []byte(sums.String()), 0o644) != nil {
 		return nil
 	}
-	return &comparison{last: last, objects: objects, edited: edited, began: began}
-}
-
-// now is the time that files of the object tree get which are made from now on, or a
-// later one. That of file systems goes on by ticks of the clock.
-func (b *Builder) now() (time.Time, error) {
-	if err := writeInside(b.Objects, equalFile, nil); err != nil {
-		return time.Time{}, err
-	}
-	file := filepath.Join(b.Objects, equalFile)
-	st, err := os.Lstat(file)
-	if err != nil {
-		return time.Time{}, err
-	}
-	return st.ModTime(), os.Remove(file)
+	return &comparison{last: last, objects: objects, edited: edited, began: st.ModTime()}
 }
 
 // objectsIn are the objects in directories of the object tree, but those of the top,

@@ -131,7 +131,7 @@ func (m *makeRun) run(ctx context.Context, env, argv []string) (bool, error) {
 	defer r.Close()
 	cmd.Stdout, cmd.Stderr = w, w
 	var end interruption
-	cmd.Cancel = func() error { return end.cancel(cmd, func() error { return context.Cause(ctx) }) }
+	cmd.Cancel = func() error { return end.cancel(ctx, cmd) }
 	cmd.WaitDelay = 2 * grace
 	fmt.Fprintf(m.log, "+ %s\n", strings.Join(argv, " "))
 	m.errors, m.judged, m.signs, m.printed, m.stop = nil, 0, signs{src: src, obj: obj}, 0, stop

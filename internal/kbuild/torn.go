@@ -1,6 +1,7 @@
 package kbuild
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -73,14 +74,14 @@ type interruption struct {
 
 // cancel interrupts a command and kills it after a while; at once where it went over
 // a limit, or was not begun.
-func (i *interruption) cancel(cmd *exec.Cmd, why func() error) error {
+func (i *interruption) cancel(ctx context.Context, cmd *exec.Cmd) error {
 	kill := func() error {
 		i.killed.Store(true)
 		return unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
 	}
 	var s *stopped
 	group := i.group.Load()
-	if group == 0 || errors.As(why(), &s) || unix.Kill(-int(group), unix.SIGINT) != nil {
+	if group == 0 || errors.As(context.Cause(ctx), &s) || unix.Kill(-int(group), unix.SIGINT) != nil {
 		return kill()
 	}
 	time.AfterFunc(grace, func() {
