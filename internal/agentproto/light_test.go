@@ -80,6 +80,7 @@ var requests = []string{
 	`{"v":2,"type":"run","id":"r","run":{"argv":["x"]}}`,
 	`{"v":1,"type":"run","run":{"argv":["x"]}}`,
 	`{"v":1,"type":"wake","id":"w","wake":{"entropy":"?"}}`,
+	`{"v":1,"type":"wake","id":"w","wake":{"entropy":7}}`,
 	`{"v":1,"type":"wake","id":"w"}`,
 	`{"v":1,"type":"boo","id":"w"}`,
 	`{"v":1}{"v":1}`, `[]`, `1`, `"x"`, `null`, ``, `{`, "\xff",

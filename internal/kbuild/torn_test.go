@@ -64,6 +64,9 @@ func TestInterruptedBuild(t *testing.T) {
 		if b.has("half.o") || !b.has("old") {
 			t.Error("make has not deleted what it was writing, or all is deleted")
 		}
+		if b.loadReads().Trees == nil { // as after a kill
+			t.Error("it is not known what is in the tree")
+		}
 		src.write("half.c", "2\n")
 		if got := build(t, b, src); got.Status != kernel.BuildOK || read(t, got.Kernel.Image) != "image\n2\n" {
 			t.Errorf("%+v: %q", got, read(t, got.Kernel.Image))
