@@ -82,7 +82,7 @@ func (a Archive) thread(word string) (string, error) {
 		id, _ = url.PathUnescape(parts[1]) // what EscapedPath gives is sound
 	}
 	if !strings.Contains(id, "@") {
-		return "", fail("%s is no address of a message: https://lore.kernel.org/LIST/MESSAGE-ID/", word)
+		return "", fail("%q is no address of a message: https://lore.kernel.org/LIST/MESSAGE-ID/", word)
 	}
 	// The redirector of links in commits, which does not know of mailboxes.
 	if parts[0] == "r" {
@@ -151,9 +151,9 @@ func (a Archive) get(ctx context.Context, address, file string) error {
 	case resp.StatusCode == http.StatusNotFound:
 		return fail("%s: the archive has no such message", address)
 	case resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests:
-		return fmt.Errorf("the archive answers %s", resp.Status)
+		return fmt.Errorf("the archive answers %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
 	case resp.StatusCode != http.StatusOK:
-		return fail("%s: the archive answers %s", address, resp.Status)
+		return fail("%s: the archive answers %d %s", address, resp.StatusCode, http.StatusText(resp.StatusCode))
 	}
 	body := bufio.NewReader(resp.Body)
 	head, err := body.Peek(len("From "))
