@@ -68,9 +68,7 @@ func TestBroughtCommits(t *testing.T) {
 		{"a base of nothing", "bisect --good main --bad main --base x", 2, "--base is for --mbox and --bundle", "", nil},
 		{"a base twice", "series a..b --bundle x --base c", 2, "BASE..HEAD and --base exclude each other", "", nil},
 		{"ends of mail for a service", "bisect --good main --mbox x --server http://127.0.0.1:1", 2, "leave --good and --bad out", "", nil},
-		{"a directory to bisect for a service", "bisect --mbox " + dir + " --server http://127.0.0.1:1", 2, "a service takes mail in one file", "", nil},
 		{"a bundle for a service", "series --bundle x --server http://127.0.0.1:1", 2, "--bundle is not for a service", "", nil},
-		{"a directory for a service", "series --mbox " + dir + " --server http://127.0.0.1:1", 2, "a service takes mail in one file", "", nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			home := t.TempDir()

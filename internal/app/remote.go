@@ -15,6 +15,7 @@ import (
 
 	"github.com/kernel-bisect/kbisect/internal/api"
 	"github.com/kernel-bisect/kbisect/internal/client"
+	"github.com/kernel-bisect/kbisect/internal/gitrepo"
 	"github.com/kernel-bisect/kbisect/internal/job"
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 	"github.com/kernel-bisect/kbisect/kconfigs"
@@ -118,12 +119,17 @@ func (r *remote) series(cmd *cobra.Command, o *options, p planFlags, repo string
 
 // mail brings the mail of a series into one file, which a service takes.
 func (r *remote) mail(ctx context.Context, o *options, span *revRange) (remove func(), err error) {
-	_, cache, err := o.dirs()
+	data, cache, err := o.dirs()
 	if err != nil {
 		return nil, err
 	}
 	if st, err := os.Stat(span.mbox); err == nil && st.IsDir() {
-		return nil, usagef("--mbox %s: a service takes mail in one file, and this is a directory", span.mbox)
+		text, err := gitrepo.Mailbox(ctx, data, span.mbox, span.mbox)
+		if err != nil {
+			return nil, err
+		}
+		span.mbox, remove, err = spoolMbox("", text)
+		return remove, err
 	}
 	return getMail(ctx, cache, span, func(what string) { fmt.Fprintln(o.stderr, what) })
 }

@@ -244,6 +244,8 @@ func TestServer(t *testing.T) {
 	git("branch", "side", "main~3")
 	mail := own("mail", git("format-patch", "--stdout", "main~3..main"))
 	longer := own("longer", git("format-patch", "--stdout", "main~8..main"))
+	patches := filepath.Join(dir, "patches")
+	git("format-patch", "-o", patches, "main~8..main")
 	in, err := os.Open(mail)
 	if err != nil {
 		t.Fatal(err)
@@ -264,6 +266,9 @@ func TestServer(t *testing.T) {
 		{token, "series main~3..main~1 --repo linux --test cow/fork-basic/base --format json", exitBad, `"schema": "kbisect/series/v1"`},
 		{token, "bisect --repo linux --good main~20 --bad main --script " + own("own.sh", "exit 0\n"), 0, "found: "},
 		{token, "bisect --repo linux --mbox " + longer + " --base main~8 --test cow/fork-basic/base --max-runs 60", exitNoConclusion, `] mm: change 21`}, // its commits are others, which never fail here
+		{token, "series --mbox " + patches + " --base main~8 --repo linux --test cow/fork-basic/base --format json", 0, `"subject": "mm: change 29"`},
+		{token, "bisect --repo linux --mbox " + patches + " --base main~8 --test cow/fork-basic/base --max-runs 60", exitNoConclusion, `] mm: change 21`},
+		{token, "series --mbox " + t.TempDir() + " --repo linux", exitUsage, "no mail in it"},
 		{token, "bisect --repo linux --good main~8 --bad main --base side --test cow/fork-basic/base", exitUsage, "--base is for --mbox"},
 		{token, "check --repo linux --rev main~12 --test cow/fork-basic/base", 0, "good"},
 		{token, "check --repo linux --rev main~12 --test cow/fork-basic/base --test-timeout 90s --kconfig " + own("debug.config", "CONFIG_DEBUG_VM=y\n"), 0, "--kconfig debug.config --test-timeout 1m30s"},

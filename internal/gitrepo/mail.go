@@ -33,6 +33,34 @@ func (r *Repo) Mail(ctx context.Context, path, name string) (patchmail.Series, e
 	return s, err
 }
 
+// separator is what public-inbox writes before each mail: what follows is quoted as
+// mboxrd says, https://www.loc.gov/preservation/digital/formats/fdd/fdd000385.shtml.
+const separator = "From mboxrd@z Thu Jan  1 00:00:00 1970\n"
+
+// Mailbox brings the mail that Mail reads at a path into one mailbox. owner is the
+// data directory that git's processes belong to; errors are those of Mail.
+func Mailbox(ctx context.Context, owner, path, name string) ([]byte, error) {
+	mails, err := (&Repo{owner: owner}).mails(ctx, path, name)
+	if err != nil {
+		return nil, err
+	}
+	var box bytes.Buffer
+	for _, m := range mails {
+		if bytes.HasPrefix(m, []byte("From ")) { // no header: what separated it
+			_, m, _ = bytes.Cut(m, []byte("\n"))
+		}
+		box.WriteString(separator)
+		for line := range bytes.Lines(m) {
+			if bytes.HasPrefix(bytes.TrimLeft(line, ">"), []byte("From ")) {
+				box.WriteByte('>')
+			}
+			box.Write(line)
+		}
+		box.WriteString("\n\n") // a blank line, even where the last one has no end
+	}
+	return box.Bytes(), nil
+}
+
 // mails splits what there is into messages. It is git that knows where one ends.
 func (r *Repo) mails(ctx context.Context, path, name string) ([][]byte, error) {
 	boxes, err := mailboxes(path)
@@ -65,7 +93,7 @@ func (r *Repo) mails(ctx context.Context, path, name string) ([][]byte, error) {
 		// A file that is one mail may have no separator (-b). Archives of
 		// public-inbox quote ">From " in the text of mails.
 		args := []string{"mailsplit", "-d8", "-b", "-o" + out}
-		if bytes.HasPrefix(text, []byte("From mboxrd@z ")) {
+		if bytes.HasPrefix(text, []byte(separator[:len("From mboxrd@z ")])) {
 			args = append(args, "--mboxrd")
 		}
 		if _, err := r.gitInput(ctx, dir, nil, bytes.NewReader(text), args...); err != nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -41,6 +42,57 @@ func (w *Worktree) ApplyMbox(ctx context.Context, base, path string) ([]kernel.C
 	}
 	commits, _, err := w.Apply(ctx, base, path, s)
 	return commits, err
+}
+
+// What a service gets in one mailbox is the series of a directory.
+func TestMailbox(t *testing.T) {
+	u := newUser(t)
+	base := u.commit("base", "mm/memory.c", lines)
+	u.git("checkout", "--quiet", "-b", "series")
+	u.commit("mm: first\n\nFrom here on it is quoted,\n>From there it was.", "mm/memory.c", strings.Replace(lines, "2", "zwei", 1))
+	u.commit("mm: second", "mm/memory.c", strings.Replace(lines, "2", "zwei und", 1))
+	patches := filepath.Join(t.TempDir(), "patches")
+	u.git("format-patch", "--quiet", "-o", patches, base+"..series")
+	maildir := t.TempDir()
+	files, _ := filepath.Glob(filepath.Join(patches, "*"))
+	for i, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, bare, _ := strings.Cut(string(text), "\n")
+		write(t, filepath.Join(maildir, []string{"new", "cur"}[i%2], fmt.Sprint(2-i)), strings.TrimSuffix(bare, "\n"))
+	}
+	r := u.open()
+	for _, dir := range []string{patches, maildir} {
+		want, err := r.Mail(t.Context(), dir, "the mail")
+		if err != nil || len(want.Patches) != 2 {
+			t.Fatalf("%+v, %v", want, err)
+		}
+		box, err := Mailbox(t.Context(), t.TempDir(), dir, dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(t.TempDir(), "box")
+		write(t, file, string(box))
+		w := r.Worktree(filepath.Join(t.TempDir(), "src"))
+		got, err := w.ApplyMbox(t.Context(), base, file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		as, _, err := w.Apply(t.Context(), base, "the mail", want)
+		if d := cmp.Diff(as, got); err != nil || d != "" {
+			t.Errorf("%s: %v, the commits differ (-directory +mailbox):\n%s", dir, err, d)
+		}
+		said, err := r.git(t.Context(), r.mirror, "log", "-1", "--format=%b", got[0].SHA)
+		if err != nil || said != "From here on it is quoted,\n>From there it was." {
+			t.Errorf("%s: %q, %v", dir, said, err)
+		}
+	}
+	var ue *UserError
+	if _, err := Mailbox(t.Context(), t.TempDir(), t.TempDir(), "nothing"); !errors.As(err, &ue) || ue.Msg != "nothing: no mail in it" {
+		t.Error(err)
+	}
 }
 
 // Equal mails on an equal base are equal commits: that is what lets a resumed
