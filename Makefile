@@ -44,7 +44,7 @@ test: deps browser build ## everything: gofmt, vet, lint, unit tests with -race,
 	@tests/run-all
 
 unit: ## unit tests only: no root, no network, no QEMU
-	$(GO) test -race ./...
+	$(GO) test -race -gcflags="modernc.org/...=-race=false" ./...
 
 lint: $(GOLANGCI) ## gofmt, go vet and golangci-lint
 	@out=$$(gofmt -l cmd internal kconfigs vmimage tests); test -z "$$out" || { echo "gofmt: $$out" >&2; exit 1; }
