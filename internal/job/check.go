@@ -82,17 +82,27 @@ func (s *subject) test(ctx context.Context, p runner.Program, plan Plan) ([]kern
 	d := s.done[p.Name]
 	if d == nil {
 		d = &testRuns{}
-		if known := s.shared[p.Name]; known != nil {
+		// Passes beside a failure of which nothing is on record would be a choice.
+		if known := s.shared[p.Name]; known != nil && !known.failed {
 			d.runs, d.reused = slices.Clone(known.runs), known.reused
 		}
 		s.done[p.Name] = d
 	}
-	for !d.lost && len(d.runs) < plan.most() && !verdict.AllDecided(p.Name, d.runs, plan.Runs, s.before) {
+	for !d.lost && len(d.runs) < plan.most() && !verdict.AllDecided(p.Name, d.runs, s.least(p, d, plan), s.before) {
 		if err := s.once(ctx, p); err != nil {
 			return nil, err
 		}
 	}
 	return s.results(p), nil
+}
+
+// least is how many runs of a program are wanted at least.
+func (s *subject) least(p runner.Program, d *testRuns, plan Plan) int {
+	bad := func(r kernel.Run) bool { return r.Outcome.Bad() }
+	if known := s.shared[p.Name]; known != nil && known.failed && !slices.ContainsFunc(d.runs, bad) {
+		return max(plan.Runs, runsAfterFailure)
+	}
+	return plan.Runs
 }
 
 // once runs a program one more time.

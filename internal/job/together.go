@@ -20,8 +20,14 @@ type sharedRuns struct {
 	more   []kernel.Run // on record beyond what the plan wants
 	reused int          // of them from the record
 	alone  bool         // from now on the test has guests of its own
-	failed bool         // for one did not pass
+	failed bool         // for one did not pass, or nobody knows what upset it
 }
+
+// runsAfterFailure are wanted of a test that did not pass in a shared guest, in guests
+// of its own, where it passes: with two, who failed there would have a second chance.
+// A test that fails in half of all runs passed 25 % of two runs, 44 % with the second
+// chance, and 25.3 % with these eight.
+const runsAfterFailure = 8
 
 // together runs the plan's tests in shared guests as often as it wants each
 // run. What fails there, or is not known, is left to guests of its own, so that
@@ -47,7 +53,9 @@ func (s *subject) together(ctx context.Context, e Event, plan Plan) error {
 			if err != nil {
 				return err
 			}
-			s.shared[p.Name].alone = len(evidence(own)) >= verdict.RunsAgain(plan.Runs)
+			if n := len(evidence(own)); n >= verdict.RunsAgain(plan.Runs) {
+				s.shared[p.Name] = &sharedRuns{alone: true, failed: n > plan.Runs}
+			}
 		}
 		several = append(several, p)
 	}
@@ -65,7 +73,11 @@ func (s *subject) together(ctx context.Context, e Event, plan Plan) error {
 		for group := range slices.Chunk(left, perGuest) {
 			e.Done, e.Text = s.haveShared(plan), fmt.Sprintf("%d tests in one guest", len(group))
 			s.lab.notify(e)
-			if err := s.share(ctx, group); err != nil {
+			if len(group) == 1 {
+				s.shared[group[0].Name].alone = true
+				continue
+			}
+			if _, err := s.share(ctx, group); err != nil {
 				return err
 			}
 		}
@@ -83,7 +95,7 @@ func (s *subject) haveShared(plan Plan) (n int) {
 
 func (s *subject) haveSharedOf(p runner.Program, plan Plan) int {
 	known := s.shared[p.Name]
-	if known == nil {
+	if known == nil || known.failed {
 		return 0
 	}
 	return min(len(known.runs), plan.Runs)
@@ -119,37 +131,53 @@ func (s *subject) append(ctx context.Context, p runner.Program, r kernel.Run) er
 }
 
 // share runs tests in one guest. When that tells nothing, because one of them
-// upset the kernel, its halves are tried.
-func (s *subject) share(ctx context.Context, group []runner.Program) error {
+// upset the kernel, its halves are tried. blamed says that it was upset: that is
+// evidence against the one that is left alone, or against all where both halves
+// get through.
+func (s *subject) share(ctx context.Context, group []runner.Program) (blamed bool, err error) {
 	if len(group) == 1 {
-		s.shared[group[0].Name].alone = true
-		return nil
+		s.distrust(group)
+		return true, nil
 	}
 	if err := s.ready(ctx); err != nil {
-		return err
+		return false, err
 	}
 	got, err := s.bench.RunTogether(ctx, group)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if len(got) == 0 {
 		half := len(group) / 2
-		if err := s.share(ctx, group[:half]); err != nil {
-			return err
+		for _, part := range [][]runner.Program{group[:half], group[half:]} {
+			in, err := s.share(ctx, part)
+			if err != nil {
+				return false, err
+			}
+			blamed = blamed || in
 		}
-		return s.share(ctx, group[half:])
+		if !blamed {
+			s.distrust(group)
+		}
+		return true, nil
 	}
 	for _, p := range group {
 		r, ok := got[p.Name]
 		if !ok {
-			s.shared[p.Name].alone, s.shared[p.Name].failed = true, true
+			s.distrust([]runner.Program{p})
 			continue
 		}
 		if err := s.append(ctx, p, r); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return nil
+	return false, nil
+}
+
+// distrust has tests run in guests of their own.
+func (s *subject) distrust(ps []runner.Program) {
+	for _, p := range ps {
+		s.shared[p.Name].alone, s.shared[p.Name].failed = true, true
+	}
 }
 
 func (s *subject) sharedCell(p runner.Program) string { return s.cell(&p) + "-shared" }

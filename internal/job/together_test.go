@@ -36,11 +36,17 @@ func TestShareGuests(t *testing.T) {
 		{"all pass", nil, 5, 2, nil, 2, 0},
 		{"more than a guest takes", nil, 2*perGuest + 1, 1, nil, 2, 1},
 		{"one fails", map[string]string{"3": "f"}, 5, 2, map[string]string{"3": "bad 2/2"}, 2, 2},
-		{"one fails the second time", map[string]string{"3": "pf"}, 5, 2, map[string]string{"3": "bad 4/3"}, 2, 3},
+		{"one fails the second time", map[string]string{"3": "pf"}, 5, 2, map[string]string{"3": "bad 2/2"}, 2, 2},
+		// What was seen once and not again is not forgotten: it takes more passes.
+		{"one fails once", map[string]string{"3": "fp"}, 5, 2, map[string]string{"3": "good 8/0"}, 2, 8},
+		{"one fails once, the second time", map[string]string{"3": "pfp"}, 5, 2, map[string]string{"3": "good 8/0"}, 2, 8},
+		{"one crashes once", map[string]string{"3": "cp"}, 4, 2,
+			map[string]string{"0": "good 8/0", "1": "good 8/0", "2": "good 8/0", "3": "good 8/0"}, 3, 32},
 		{"one is skipped", map[string]string{"3": "s"}, 5, 2, map[string]string{"3": "skipped 0/0"}, 2, 1},
 		// Halves until the one that upsets the kernel is alone: 8, 4, 2 of which
-		// the others pass, but for 2 beside it; then those six once more.
-		{"one crashes", map[string]string{"3": "c"}, 8, 2, map[string]string{"3": "bad 2/2"}, 6, 4},
+		// the others pass, but for 2 beside it, which may have been the one; then those
+		// six once more.
+		{"one crashes", map[string]string{"3": "c"}, 8, 2, map[string]string{"2": "good 8/0", "3": "bad 2/2"}, 6, 10},
 		{"all hang", map[string]string{"0": "h", "1": "h", "2": "h", "3": "h"}, 4, 2,
 			map[string]string{"0": "bad 2/2", "1": "bad 2/2", "2": "bad 2/2", "3": "bad 2/2"}, 3, 8},
 	} {
