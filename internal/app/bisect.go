@@ -310,7 +310,12 @@ func (o *options) runBisect(ctx context.Context, ws *workspace, id string, req r
 	if err != nil {
 		return err
 	}
-	if res.Status != kernel.Found {
+	return bisectStatus(res)
+}
+
+// bisectStatus is that of a culprit which its own confirmation speaks against, too.
+func bisectStatus(res *kernel.BisectResult) error {
+	if res.Status != kernel.Found || res.Confirmation != nil && res.Confirmation.Refutes(res.FindFix) {
 		return statusError(exitNoConclusion)
 	}
 	return nil

@@ -222,9 +222,7 @@ func (r *remote) do(ctx context.Context, o *options, submit func(*client.Client)
 	case *kernel.CheckResult:
 		return checkStatus(v.Tests)
 	case *kernel.BisectResult:
-		if v.Status != kernel.Found {
-			return statusError(exitNoConclusion)
-		}
+		return bisectStatus(v)
 	}
 	return nil
 }

@@ -185,6 +185,33 @@ func TestSeriesStatus(t *testing.T) {
 	}
 }
 
+// A commit that is one of several suspects is not said to have introduced it.
+func TestOneOfSeveral(t *testing.T) {
+	for _, tt := range []struct {
+		oneOf []string
+		want  string
+	}{
+		{nil, "1 test bad, introduced here: "},
+		{[]string{sha("4")}, "1 test bad, introduced here: "},
+		{[]string{sha("3"), sha("4")}, "1 test bad, introduced here or by 333333333333: "},
+		{[]string{sha("2"), sha("3"), sha("4")}, "1 test bad, introduced here or by one of 2 commits before: "},
+	} {
+		res := example()
+		for test := range res.OneOf {
+			res.OneOf[test] = tt.oneOf
+		}
+		got := ""
+		for _, s := range Statuses(pull, reports("done", res)) {
+			if s.SHA == sha("4") && strings.HasPrefix(s.Context, "kbisect/test/") {
+				got = s.Description
+			}
+		}
+		if !strings.HasPrefix(got, tt.want) {
+			t.Errorf("%v: %q", tt.oneOf, got)
+		}
+	}
+}
+
 // A status of a commit that is in an earlier push, too, must not change because
 // it was found out in another job.
 func TestAgainIsTheSame(t *testing.T) {

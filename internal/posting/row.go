@@ -14,6 +14,8 @@ type row struct {
 	*kernel.CommitResult
 	base *kernel.CommitResult // of the series; nil while it is not through
 	prev *kernel.CommitResult // the commit before it
+	// oneOf has the suspects of a test whose failure may be of several.
+	oneOf map[string][]string
 
 	here    []kernel.TestResult // bad, introduced by it
 	since   []kernel.TestResult // bad since an earlier commit of the series
@@ -30,7 +32,7 @@ func (rep Report) rows() []row {
 	res := rep.Result
 	prev := res.BaseRow
 	for i := range res.Commits {
-		r := row{CommitResult: &res.Commits[i], base: res.BaseRow, prev: prev}
+		r := row{CommitResult: &res.Commits[i], base: res.BaseRow, prev: prev, oneOf: res.OneOf}
 		r.sort(res)
 		out, prev = append(out, r), r.CommitResult
 	}
@@ -78,6 +80,23 @@ type judgement struct {
 	steady string
 }
 
+// whose says who may have introduced the first of the failures that are seen here.
+func (r *row) whose() string {
+	var others []string
+	for _, sha := range r.oneOf[r.here[0].Name] {
+		if sha != r.SHA {
+			others = append(others, kernel.Abbrev(sha))
+		}
+	}
+	switch len(others) {
+	case 0:
+		return ", introduced here: "
+	case 1:
+		return ", introduced here or by " + others[0] + ": "
+	}
+	return fmt.Sprintf(", introduced here or by one of %d commits before: ", len(others))
+}
+
 // build judges its build. How long it took is not said: it is nothing that makes
 // an old posting wrong.
 func (r *row) build() judgement {
@@ -106,7 +125,7 @@ func (r *row) test() judgement {
 	case r.Boot.Status == kernel.BootFailed:
 		return judgement{state: failure, why: "does not boot: " + r.Boot.Reason}
 	case len(r.here) > 0:
-		return judgement{state: failure, why: bad(r.here) + ", introduced here: " + names(r.here)}
+		return judgement{state: failure, why: bad(r.here) + r.whose() + names(r.here)}
 	case len(r.since) > 0:
 		return judgement{state: failure, why: bad(r.since) + " since " + kernel.Abbrev(r.since[0].Since) + ": " + names(r.since)}
 	case len(r.unclear) > 0:

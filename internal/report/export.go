@@ -14,7 +14,8 @@ type export struct {
 	started                             time.Time // zero where not known
 	seconds                             float64
 	kernels                             []tested
-	firstBad                            map[string]string // test -> sha, of a series
+	firstBad                            map[string]string   // test -> sha, of a series
+	oneOf                               map[string][]string // test -> shas, where it may be another one
 	bisect                              *kernel.BisectResult
 	carried                             []kernel.Carried
 	earlier                             string // of a series: what another one had found of its patches
@@ -56,7 +57,12 @@ func newExport(v any) (*export, error) {
 		}
 	case *kernel.SeriesResult:
 		e.id, e.kind, e.profile, e.command, e.host, e.started, e.seconds = r.ID, "series", r.Profile, r.Command, r.Host, r.Started, r.Seconds
-		e.firstBad, e.carried = r.FirstBad, r.Carried
+		e.firstBad, e.carried, e.oneOf = r.FirstBad, r.Carried, map[string][]string{}
+		for test, shas := range r.OneOf {
+			if len(shas) > 1 { // else it is the first bad itself
+				e.oneOf[test] = shas
+			}
+		}
 		s := arrange(r)
 		e.earlier = s.earlier()
 		for _, w := range s.rows {

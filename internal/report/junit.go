@@ -118,9 +118,13 @@ func (e *export) junitSuite(k *tested) junitSuite {
 	add("carried", strings.Join(given, ", "))
 	for _, test := range sortedKeys(e.firstBad) {
 		add("first_bad."+test, e.firstBad[test])
+		add("one_of."+test, strings.Join(e.oneOf[test], ", "))
 	}
 	if b := e.bisect; b != nil && b.Culprit != nil {
 		add("culprit", b.Culprit.SHA)
+		if refuted(b) {
+			add("refuted", "by the builds of the culprit and of its parent from nothing")
+		}
 		add("confidence", strconv.FormatFloat(number(b.Confidence), 'g', 6, 64))
 	}
 	if k.build != nil && k.build.Status != "" {

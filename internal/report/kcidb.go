@@ -206,6 +206,9 @@ func (e *export) kcidbIssues(out *kcidb, results map[string][]kcidbTest) {
 		}
 	}
 	for _, test := range sortedKeys(e.firstBad) {
+		if len(e.oneOf[test]) > 0 {
+			continue // one commit is to blame, or another: no culprit
+		}
 		add(test, e.firstBad[test], e.verdict, misc("found_by", "series"))
 	}
 	if r := e.bisect; r != nil && r.Status == kernel.Found && r.Culprit != nil && !r.FindFix && !refuted(r) {

@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -184,7 +185,11 @@ func (e *export) mdTests(k *tested) string {
 	}
 	switch {
 	case len(here) > 0:
-		return "❌ " + s + ", **since here**: " + mdNames(here)
+		whose := ", **since here**: "
+		if slices.ContainsFunc(here, func(test string) bool { return len(e.oneOf[test]) > 0 }) {
+			whose = ", **first seen here**, and it may be of a commit before: "
+		}
+		return "❌ " + s + whose + mdNames(here)
 	case len(others) > 0:
 		s += ": " + mdNames(others)
 	}
