@@ -101,7 +101,7 @@ func (h *hunt) near(ctx context.Context, repo *gitrepo.Repo, req request, b *ben
 		*res = before
 		return none, nil
 	}
-	res.Reason += "; " + c.Short() + " fails already, and took less to build than the bad end"
+	res.Reason += "; " + c.Short() + " fails already, and took less to build than the bad end, which was not run"
 	update()
 	return c, nil
 }

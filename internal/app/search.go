@@ -60,7 +60,7 @@ func (r *searchRequest) register(f *pflag.FlagSet) {
 	f.IntVar(&r.MaxIterations, "max-iterations", defaultSearch().MaxIterations, "repeat a rare failure's test up to so often within each run; 1 is never")
 	f.IntVar(&r.MaxRuns, "max-runs", 0, "stop after so many runs with the commits that are left (default grows with the range)")
 	f.IntVar(&r.MaxBuilds, "max-builds", 0, "test at most so many commits besides the ends (default grows with the range)")
-	f.DurationVar(&r.MaxTime, "max-time", 0, "stop after so long with the commits that are left; --resume goes on for as long again")
+	f.DurationVar(&r.MaxTime, "max-time", 0, "end the search after so long with the commits that are left, before what was found is confirmed; --resume goes on for as long again")
 	f.BoolVar(&r.NoConfirm, "no-confirm", false, "leave out what follows a found commit: building it and its parent from nothing, and reverting it")
 }
 

@@ -33,7 +33,7 @@ type RefusedError struct{ Commit, Reason string }
 func (e *RefusedError) Error() string { return fmt.Sprintf("commit %s: %s", e.Commit, e.Reason) }
 
 // maxOther is how many runs may fail in another way than the chased one before
-// a commit is given up.
+// a commit that has not failed as chased is given up.
 const maxOther = 5
 
 // Bisect carries search out on a range, to find the commit that made p fail or
@@ -340,7 +340,7 @@ func (b *bisection) judge(step *kernel.BisectStep, c kernel.Commit, p bisect.Pro
 		if step.Fails == 0 {
 			step.Signature, step.Console, step.Output = r.Signature, r.Console, r.Output
 		}
-		if b.other++; b.other >= maxOther {
+		if b.other++; b.other >= maxOther && step.Fails == 0 {
 			b.skip(step, c, p, "fails in another way: "+r.Signature.String())
 			return nil
 		}
@@ -402,8 +402,8 @@ func (b *bisection) chase(step *kernel.BisectStep, r kernel.Run) {
 // conclude copies the search's answer into the result.
 func (b *bisection) conclude(ctx context.Context) error {
 	b.finishStep()
-	for i := range b.res.Steps { // what was open then may be settled by the commits after it
-		if s := &b.res.Steps[i]; s.Outcome == string(kernel.Inconclusive) {
+	for i := range b.res.Steps { // the runs of others may have settled it, or turned it
+		if s := &b.res.Steps[i]; s.Outcome != "skip" {
 			s.Outcome = string(b.search.Judged(b.places[s.SHA]))
 		}
 	}

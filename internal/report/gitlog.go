@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/kernel-bisect/kbisect/internal/kernel"
@@ -24,6 +25,10 @@ func gitBisectLog(r *kernel.BisectResult) string {
 	}
 	l := gitLog{marked: map[string]bool{}}
 	l.start(r)
+	if r.Status == kernel.Found && !slices.ContainsFunc(r.Steps, func(s kernel.BisectStep) bool { return s.SHA == r.Bad.SHA }) {
+		// A step before it that fails already stood for it.
+		l.remark(r.Bad.SHA, r.Bad.Subject, "not run")
+	}
 	l.mark(r.Bad.SHA, r.Bad.Subject, terms["bad"])
 	l.mark(r.Good.SHA, r.Good.Subject, terms["good"])
 	culprit := ""

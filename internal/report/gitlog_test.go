@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -86,6 +87,8 @@ func TestGitBisectReplay(t *testing.T) {
 	}{
 		{"found", kernel.BisectResult{Status: kernel.Found, Good: commit("c0"), Bad: commit("c9"), Culprit: culprit("c5"),
 			Steps: steps("c9:bad c0:good c5:bad merge:good s1:inconclusive c7:bad")}, ids["c5"] + " is the first bad commit"},
+		{"below a commit that fails already", kernel.BisectResult{Status: kernel.Found, Good: commit("c0"), Bad: commit("c9"), Culprit: culprit("c5"),
+			Steps: steps("c8:bad c0:good c5:bad merge:good")}, ids["c5"] + " is the first bad commit"},
 		{"on a side branch", kernel.BisectResult{Status: kernel.Found, Good: commit("c0"), Bad: commit("c9"), Culprit: culprit("s1"),
 			Steps: steps("c9:bad merge:bad c4:good s1:bad c2:good")}, ids["s1"] + " is the first bad commit"},
 		{"back and forth", kernel.BisectResult{Status: kernel.Found, Good: commit("c0"), Bad: commit("c9"), Culprit: culprit("c5"),
@@ -106,6 +109,9 @@ func TestGitBisectReplay(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			log := gitBisectLog(&c.r)
+			if ran := slices.ContainsFunc(c.r.Steps, func(s kernel.BisectStep) bool { return s.SHA == c.r.Bad.SHA }); strings.Contains(log, "\n# bad: ["+c.r.Bad.SHA) && !ran {
+				t.Errorf("says of a commit that was not run that it is bad:\n%s", log)
+			}
 			path := filepath.Join(t.TempDir(), "log")
 			if err := os.WriteFile(path, []byte(log), 0o644); err != nil {
 				t.Fatal(err)
