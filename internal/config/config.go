@@ -90,6 +90,16 @@ type Token struct {
 // Date is a day, YYYY-MM-DD, or a point in time as of RFC 3339.
 type Date time.Time
 
+// decode is strict.
+func decode(text []byte, into any) (err error) {
+	defer func() {
+		if recover() != nil { // go-yaml 1.19.2 on a tag without a value, "a: !b]"
+			err = errors.New("no YAML")
+		}
+	}()
+	return yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(into)
+}
+
 // UnmarshalYAML implements yaml.BytesUnmarshaler.
 func (d *Date) UnmarshalYAML(text []byte) error {
 	s := strings.Trim(strings.TrimSpace(string(text)), `"'`)
@@ -132,7 +142,7 @@ func Parse(name, dir string, text []byte, listen string) (*Config, error) {
 	if len(text) > maxFile {
 		return nil, fmt.Errorf("%s: more than %d bytes", name, maxFile)
 	}
-	err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(c)
+	err := decode(text, c)
 	if err != nil && !errors.Is(err, io.EOF) { // a file of comments is one
 		return nil, errors.New(name + ": " + placed(err))
 	}

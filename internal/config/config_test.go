@@ -163,6 +163,7 @@ func TestParseWorker(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte("listen: 127.0.0.1:1\nrepos:\n  a: b\n"))
 	f.Add([]byte("slots: 1e9\nopen: *x\n"))
+	f.Add([]byte("tokens: !a]\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		c, err := Parse("c.yaml", "/", text, "")
 		if err == nil && (*c.Slots < 0 || c.Listen == "" || c.URL == "") {

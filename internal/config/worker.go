@@ -1,14 +1,11 @@
 package config
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"net/url"
 	"path/filepath"
-
-	"github.com/goccy/go-yaml"
 )
 
 // Worker is the configuration of `orchestrator worker`.
@@ -36,7 +33,7 @@ func ParseWorker(name, dir string, text []byte) (*Worker, error) {
 	if len(text) > maxFile {
 		return nil, fmt.Errorf("%s: more than %d bytes", name, maxFile)
 	}
-	err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(w)
+	err := decode(text, w)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, errors.New(name + ": " + placed(err))
 	}

@@ -163,11 +163,16 @@ func ParseDirectory(text []byte) (Directory, error) {
 
 // decode is strict: what is not understood would otherwise be a setting that
 // silently does nothing.
-func decode(text []byte, into any) error {
+func decode(text []byte, into any) (err error) {
 	if len(text) > maxFile {
 		return fmt.Errorf("more than %d bytes", maxFile)
 	}
-	err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(into)
+	defer func() {
+		if recover() != nil { // go-yaml 1.19.2 on a tag without a value, "a: !b]"
+			err = errors.New("no YAML")
+		}
+	}()
+	err = yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(into)
 	if err == nil || err.Error() == "EOF" { // nothing but comments
 		return nil
 	}

@@ -161,6 +161,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("args: [a]\ntimeout: 3s\nprograms: {a: {env: {B: c}}}\n"))
 	f.Add([]byte("a: &a [*a]\n"))
 	f.Add([]byte("memory: !!int 3\nenv: {<<: *x}\n"))
+	f.Add([]byte("args: !a]\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		_, ferr := ParseFile(text)
 		_, derr := ParseDirectory(text)
