@@ -65,8 +65,8 @@ func withPull(s *githubtest.Server) {
 func TestPull(t *testing.T) {
 	_, c := asApp(t)
 	p, err := c.Pull(t.Context(), repoName, 1)
-	want := Pull{Number: 1, Open: true, Head: sha, Base: base, BaseRef: "main", CloneURL: "https://example.org/linux.git", Page: p.Page, Author: "ann", Fork: true, Stranger: true}
-	if err != nil || p != want || !strings.HasSuffix(p.Page, "/torvalds/linux") {
+	want := Pull{Number: 1, Open: true, Head: sha, Base: base, BaseRef: "main", CloneURL: "https://example.org/linux.git", Page: p.Page, Author: "ann", Fork: true, Pushed: p.Pushed, Stranger: true}
+	if err != nil || p != want || p.Pushed.IsZero() || !strings.HasSuffix(p.Page, "/torvalds/linux") {
 		t.Errorf("%+v, %v", p, err)
 	}
 	if _, err := c.Pull(t.Context(), repoName, 2); !errors.Is(err, ErrNoPull) {
@@ -294,7 +294,7 @@ func TestPoll(t *testing.T) {
 	cur := &Cursor{}
 	poll := func() []Event {
 		t.Helper()
-		events, err := c.Poll(t.Context(), repoName, []string{"main"}, cur)
+		events, err := c.Poll(t.Context(), repoName, []string{"renamed", "for-next/core", "main"}, cur)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -312,7 +312,7 @@ func TestPoll(t *testing.T) {
 	for _, e := range poll() {
 		kinds[e.Kind] = e
 	}
-	if e := kinds[Commented]; len(kinds) != 3 || e.Comment != id || e.Author != "ann" || e.Number != 1 || e.Body != "/kbisect test" {
+	if e := kinds[Commented]; len(kinds) != 3 || e.Comment != id || e.Author != "ann" || e.Number != 1 || e.Body != "/kbisect test" || time.Since(e.At).Abs() > time.Hour {
 		t.Errorf("%+v", kinds)
 	}
 	if e := kinds[Pushed]; e.Branch != "main" || e.Before != base || e.After != sha {
@@ -348,6 +348,13 @@ func TestPoll(t *testing.T) {
 	}
 	if got := s.Requests(); got[len(got)-1].Code != 304 {
 		t.Errorf("what did not change is read again: %+v", got[len(got)-1])
+	}
+	// One that was not there when the others were read.
+	s.Push(repoName, "for-next/core", base, nil)
+	poll()
+	s.Push(repoName, "for-next/core", sha, nil)
+	if got := poll(); !slices.ContainsFunc(got, func(e Event) bool { return e.Kind == Pushed && e.Branch == "for-next/core" && e.Before == base }) {
+		t.Errorf("a branch that came: %+v", got)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Kind says what has happened.
@@ -29,6 +30,8 @@ type Event struct {
 	Comment int64  `json:"comment,omitempty"`
 	Author  string `json:"author,omitempty"`
 	Body    string `json:"body,omitempty"`
+	// At is when it was written, by GitHub's clock; zero where that is not told.
+	At time.Time `json:"at,omitzero"`
 	// Of a push. Before is "" for a branch that is new.
 	Branch string `json:"branch,omitempty"`
 	Before string `json:"before,omitempty"`
@@ -141,9 +144,10 @@ type account struct{ Login string }
 
 // comment is one on an issue or a pull request.
 type comment struct {
-	ID   int64
-	Body string
-	User account
+	ID        int64
+	Body      string
+	User      account
+	CreatedAt string `json:"created_at"`
 }
 
 // maxComment is the most of a comment that is read: GitHub's own limit.
@@ -156,6 +160,7 @@ func commented(repo string, c comment, number int) (Event, bool) {
 		body = body[:maxComment]
 	}
 	e := Event{Kind: Commented, Repo: repo, Number: number, Comment: c.ID, Author: c.User.Login, Body: body}
+	e.At, _ = time.Parse(time.RFC3339, c.CreatedAt)
 	return e, number > 0 && e.Comment > 0 && strings.Contains(body, command)
 }
 

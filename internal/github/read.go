@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	gh "github.com/google/go-github/v57/github"
@@ -24,6 +25,9 @@ type Pull struct {
 	Page     string // of that repository
 	Author   string
 	Fork     bool // its commits come from another repository
+	// Pushed is when something was last pushed to the repository of its commits, by
+	// GitHub's clock; zero where that is gone, and nothing can be.
+	Pushed time.Time
 	// Stranger says that its author has had nothing merged here, nor been asked
 	// to take part.
 	Stranger bool
@@ -53,6 +57,7 @@ func (c *Client) Pull(ctx context.Context, repo string, number int) (Pull, error
 		Fork:     p.GetHead().GetRepo() == nil || p.GetHead().GetRepo().GetFullName() != p.GetBase().GetRepo().GetFullName(),
 		Stranger: slices.Contains([]string{"FIRST_TIMER", "FIRST_TIME_CONTRIBUTOR", "NONE", "MANNEQUIN", ""}, p.GetAuthorAssociation()),
 	}
+	out.Pushed = p.GetHead().GetRepo().GetPushedAt().UTC()
 	if out.Head == "" || out.Base == "" {
 		return Pull{}, fmt.Errorf("%s#%d: GitHub's answer has no commits", repo, number)
 	}
@@ -128,6 +133,8 @@ type poll struct {
 	events  []Event
 }
 
+var errNone = errors.New("not there")
+
 // get reads a page if it has changed since the last time.
 func (p *poll) get(ctx context.Context, path string, into any) (fresh bool, err error) {
 	req, err := p.session.NewRequest(http.MethodGet, path, nil)
@@ -140,6 +147,9 @@ func (p *poll) get(ctx context.Context, path string, into any) (fresh bool, err 
 	resp, err := p.session.Do(ctx, req, into)
 	if resp != nil && resp.StatusCode == http.StatusNotModified {
 		return false, nil
+	}
+	if notFound(err) {
+		return false, fmt.Errorf("%w: %w", errNone, p.client.judge(p.repo, err))
 	}
 	if err != nil {
 		return false, p.client.judge(p.repo, err)
@@ -191,7 +201,7 @@ func (p *poll) read(ctx context.Context) error {
 		}
 		for _, x := range comments {
 			p.saw(x.GetUpdatedAt().UTC())
-			if e, ok := commented(p.repo, comment{x.GetID(), x.GetBody(), account{x.GetUser().GetLogin()}}, number(x.GetIssueURL())); ok {
+			if e, ok := commented(p.repo, comment{x.GetID(), x.GetBody(), account{x.GetUser().GetLogin()}, x.GetCreatedAt().UTC().Format(time.RFC3339)}, number(x.GetIssueURL())); ok {
 				e.id = "comment " + p.repo + " " + strconv.FormatInt(e.Comment, 10)
 				p.events = append(p.events, e)
 			}
@@ -212,7 +222,15 @@ func (p *poll) saw(at time.Time) {
 
 func (p *poll) branch(ctx context.Context, name string) error {
 	var ref gh.Reference
-	fresh, err := p.get(ctx, "repos/"+p.repo+"/git/ref/heads/"+url.PathEscape(name), &ref)
+	parts := strings.Split(name, "/")
+	for i := range parts {
+		parts[i] = url.PathEscape(parts[i])
+	}
+	fresh, err := p.get(ctx, "repos/"+p.repo+"/git/ref/heads/"+strings.Join(parts, "/"), &ref)
+	if errors.Is(err, errNone) { // renamed, or not there yet; the others go on
+		delete(p.cursor.Branches, name)
+		return nil
+	}
 	if err != nil || !fresh {
 		return err
 	}

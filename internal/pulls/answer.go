@@ -90,8 +90,14 @@ func (f *Follower) do(ctx context.Context, r Repo, e github.Event, c Command) er
 	if !now.Open {
 		return Cannot("this pull request is closed")
 	}
+	// What was pushed since it was written was not meant: whoever offers it sees the
+	// comment, too. It need not be of this branch, but nobody else knows.
+	late := now.Fork && !e.At.IsZero() && !now.Pushed.IsZero() && !now.Pushed.Before(e.At)
 	switch c.Verb {
 	case "ok":
+		if c.SHA == "" && late {
+			return Cannot("something was pushed there after you wrote: look at the commits up to %s, and say `/kbisect ok %[1]s`", kernel.Abbrev(now.Head))
+		}
 		// What was pushed since nobody has looked at.
 		if seen := p.Series.Head; !strings.HasPrefix(now.Head, c.SHA) || c.SHA == "" && seen != "" && seen != now.Head {
 			return Cannot("there are other commits now, up to %s: look at them, and say ok again", kernel.Abbrev(now.Head))
@@ -107,9 +113,13 @@ func (f *Follower) do(ctx context.Context, r Repo, e github.Event, c Command) er
 			}
 		}
 		p.Profiles = c.Profiles
-		p.Approved = now.Head // who may write wants it
+		if !late {
+			p.Approved = now.Head // who may write wants it
+		}
 	case "retest":
-		p.Approved = now.Head
+		if !late {
+			p.Approved = now.Head
+		}
 		if p.Series.Head == now.Head && len(p.Series.Commits) > 0 {
 			return f.again(ctx, r, p, request)
 		}

@@ -2,7 +2,10 @@ package pulls
 
 import (
 	"context"
+	"errors"
 	"slices"
+
+	"go.uber.org/zap"
 
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 	"github.com/kernel-bisect/kbisect/internal/outbox"
@@ -44,31 +47,37 @@ func (f *Follower) Sync(ctx context.Context, job string) error {
 	return nil
 }
 
-// SyncAll posts what follows from how far all jobs of open pull requests are.
+// SyncAll posts what follows from how far all jobs of open pull requests are. One
+// that cannot be posted does not keep back the others.
 func (f *Follower) SyncAll(ctx context.Context) error {
 	texts, err := f.Record.OpenPulls(ctx)
 	for _, text := range texts {
-		p, err := f.load(text, nil)
-		if err != nil {
-			return err
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
-		r, ok := f.Repos[p.Repo]
-		if !ok {
-			continue
+		p, perr := f.load(text, nil)
+		if perr == nil {
+			perr = f.syncOne(ctx, p)
 		}
-		for _, a := range p.Answers {
-			if err := f.answer(ctx, r, p, a); err != nil {
-				return err
-			}
-		}
-		if p.Closed {
-			continue
-		}
-		if err := f.post(ctx, r, p, ""); err != nil {
+		err = errors.Join(err, perr)
+	}
+	return err
+}
+
+func (f *Follower) syncOne(ctx context.Context, p *Pull) error {
+	r, ok := f.Repos[p.Repo]
+	if !ok {
+		return nil
+	}
+	for _, a := range p.Answers {
+		if err := f.answer(ctx, r, p, a); err != nil {
 			return err
 		}
 	}
-	return err
+	if p.Closed {
+		return nil
+	}
+	return f.post(ctx, r, p, "")
 }
 
 // answer says how a bisection is going where it was asked for.
@@ -154,8 +163,12 @@ func (f *Follower) reports(ctx context.Context, p *Pull, obsolete string) ([]pos
 		}
 		patches := map[string]posting.Patch{}
 		for _, row := range res.Commits {
-			if patches[row.SHA], err = f.Tree.Patch(ctx, p.Repo, row.SHA); err != nil {
-				return nil, err
+			// They say at which lines remarks stand. A commit that nobody has any more
+			// goes without: its verdict counts.
+			if patches[row.SHA], err = f.Tree.Patch(ctx, p.Repo, row.SHA); ctx.Err() != nil {
+				return nil, ctx.Err()
+			} else if err != nil {
+				f.Log.Warn("no remarks at lines", zap.String("commit", row.SHA), zap.Error(err))
 			}
 		}
 		out = append(out, posting.Report{State: state, Problem: problem, Result: res, Page: rep.Page, Patches: patches, Logs: rep.Logs, Commits: p.Series.shas()})

@@ -39,6 +39,7 @@ var defences = []defence{
 	{"deliveries are signed", "internal/github/webhook.go", `	case err != nil: // also a content type that GitHub does not send`, `	case err != nil && len(body) > 0: // also a content type that GitHub does not send`, githubPkg, `^TestWebhook$`},
 	{"a signature is of SHA-256", "internal/github/webhook.go", `if !strings.HasPrefix(signature, "sha256=") {`, `if !strings.HasPrefix(signature, "sha") {`, githubPkg, `^TestWebhook$`},
 	{"a webhook has a secret", "internal/github/webhook.go", `if len(secret) == 0 {`, `if secret == nil && len(secret) > 0 {`, githubPkg, `^Test`},
+	{"ok is for what was there when it was said", "internal/pulls/answer.go", `!now.Pushed.Before(e.At)`, `false`, "./internal/pulls", `^TestApproval$`},
 	{"deliveries are counted", "internal/github/webhook.go", `make(chan struct{}, atOnce)`, `make(chan struct{}, 10*atOnce)`, githubPkg, `^TestWebhookAtOnce$`},
 	{"deliveries have a length", "internal/github/webhook.go", `http.MaxBytesReader(w, r.Body, maxPayload)`, `http.MaxBytesReader(w, r.Body, maxPayload<<10)`, githubPkg, `^TestWebhook$`},
 	{"deliveries have a time", "internal/github/webhook.go", `SetReadDeadline(time.Now().Add(readWithin))`, `SetReadDeadline(time.Now().Add(time.Hour))`, githubPkg, `^TestWebhookInTime$`},

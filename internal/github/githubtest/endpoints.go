@@ -140,7 +140,9 @@ func (s *Server) hold(r *http.Request, body []byte, code int, h http.Header, tex
 	plain := r.Clone(r.Context())
 	plain.URL.Path = strings.TrimPrefix(r.URL.Path, prefix)
 	// A ref is one parameter there, although it has slashes.
-	plain.URL.Path = strings.Replace(plain.URL.Path, "/git/ref/heads/", "/git/ref/heads-", 1)
+	if before, ref, ok := strings.Cut(plain.URL.Path, "/git/ref/"); ok {
+		plain.URL.Path = before + "/git/ref/" + strings.ReplaceAll(ref, "/", "-")
+	}
 	plain.URL.RawPath = ""
 	plain.RequestURI = ""
 	if err := s.contract.checked(plain, body, code, h, text); err != nil {
@@ -358,7 +360,7 @@ func (s *Server) pull(r *repo, p *Pull, example string) map[string]any {
 		}
 		repo := s.inRepo(old["repo"], r)
 		if fork {
-			repo["full_name"] = p.Author + "/fork"
+			repo["full_name"], repo["pushed_at"] = p.Author+"/fork", p.pushed.Format(time.RFC3339)
 		}
 		owner, _, _ := strings.Cut(r.name, "/")
 		out["ref"], out["sha"], out["repo"], out["label"], out["user"] = ref, sha, repo, owner+":"+ref, user(owner)

@@ -42,6 +42,13 @@ func (s *Server) Fault(f Fault) {
 	s.faults = append(s.faults, &f)
 }
 
+// Heal takes back the faults that have not happened yet.
+func (s *Server) Heal() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults = nil
+}
+
 // Faults counts those that have not happened yet.
 func (s *Server) Faults() int {
 	s.mu.Lock()

@@ -74,6 +74,8 @@ type Pull struct {
 	Association string // CONTRIBUTOR, FIRST_TIME_CONTRIBUTOR...
 	Fork        bool
 	Closed      bool
+
+	pushed time.Time // to its fork
 }
 
 // Comment is a comment on an issue or a pull request.
@@ -220,7 +222,8 @@ func (s *Server) pushed(r *repo, p *Pull) {
 	for _, c := range p.Commits {
 		r.known[c] = true
 	}
-	r.updated[p.Number] = s.tick()
+	p.pushed = s.tick()
+	r.updated[p.Number] = p.pushed
 }
 
 // PushPull gives a pull request other commits.
