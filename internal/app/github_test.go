@@ -728,9 +728,15 @@ func TestSeriesPull(t *testing.T) {
 	if _, errs, status := p.once("", "--pr", pr, "--post"); status != exitUsage || !strings.Contains(errs, "$GITHUB_TOKEN") {
 		t.Errorf("no token: status %d %q", status, errs)
 	}
+	p.home = filepath.Join(t.TempDir(), "fresh")
 	p.hub.Fault(githubtest.Fault{Kind: githubtest.NotAllowed, Method: "POST", Path: "/statuses/", Times: 99})
 	if _, errs, status := p.once(token, "--pr", pr, "--post", "--fresh"); status != exitInfra || !strings.Contains(errs, "does not take") {
 		t.Errorf("a token that may not: status %d %q", status, errs)
+	}
+	// Another one, and nothing of that is in its way.
+	p.hub.Heal()
+	if _, errs, status := p.once(token, "--pr", pr, "--post", "--fresh"); status != exitBad || !strings.Contains(errs, "posted to ") {
+		t.Errorf("a token that may, afterwards: status %d %q", status, errs)
 	}
 }
 

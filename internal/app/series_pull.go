@@ -184,8 +184,10 @@ func (s *oneShot) run(ctx context.Context, req request, number int) error {
 	}
 	p := &pulls.Pull{Repo: s.repo.Name, Number: number, Page: now.Page, Series: series, Jobs: []string{id}}
 	if s.post {
-		if err := s.show(ctx, tree, p); err != nil { // that it runs
+		if err := s.show(ctx, tree, p); ctx.Err() != nil { // that it runs
 			return err
+		} else if err != nil { // in the end that counts; what is tested is for others, too
+			fmt.Fprintf(s.o.stderr, "warning: %v\n", err)
 		}
 	}
 	jobErr := s.o.runSeries(ctx, s.ws, id, req)
@@ -193,6 +195,10 @@ func (s *oneShot) run(ctx context.Context, req request, number int) error {
 	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), postWithin)
 	defer cancel()
 	if err := s.show(late, tree, p); err != nil {
+		var status statusError // of what was found, which has been reported
+		if errors.As(jobErr, &status) {
+			return err
+		}
 		return errors.Join(jobErr, err)
 	}
 	return jobErr
@@ -203,7 +209,8 @@ const postWithin = 10 * time.Minute
 
 // show posts or prints how far the job is.
 func (s *oneShot) show(ctx context.Context, tree *pullTree, p *pulls.Pull) error {
-	f := &pulls.Follower{Tree: tree, Lab: shotLab{s.ws.store}, Record: s.ws.store, Nudge: func() {}, Log: s.o.logger()}
+	wanted := &wanting{Store: s.ws.store}
+	f := &pulls.Follower{Tree: tree, Lab: shotLab{s.ws.store}, Record: wanted, Nudge: func() {}, Log: s.o.logger()}
 	if !s.post {
 		out := s.o.stdout
 		if s.o.format != "text" || s.o.output != "" {
@@ -214,6 +221,10 @@ func (s *oneShot) show(ctx context.Context, tree *pullTree, p *pulls.Pull) error
 		return f.Show(ctx, s.repo, p)
 	}
 	if err := f.Show(ctx, s.repo, p); err != nil {
+		return err
+	}
+	// What an earlier command could not post, with another token perhaps.
+	if _, err := s.ws.store.Reopen(ctx, wanted.places); err != nil {
 		return err
 	}
 	w := outbox.NewWriter(s.ws.store, s.client, s.o.pace, s.o.logger())
@@ -231,13 +242,24 @@ func (s *oneShot) show(ctx context.Context, tree *pullTree, p *pulls.Pull) error
 		case <-time.After(time.Until(next)):
 		}
 	}
-	if _, givenUp, err := s.ws.store.OutboxLength(ctx); err != nil {
+	if givenUp, err := s.ws.store.GivenUp(ctx, wanted.places); err != nil {
 		return err
 	} else if givenUp > 0 {
 		return fmt.Errorf("GitHub does not take %d of the postings to %s#%d: may the token write statuses, checks and comments? -v says more", givenUp, p.Repo, p.Number)
 	}
 	fmt.Fprintf(s.o.stderr, "posted to %s/pull/%d\n", p.Page, p.Number)
 	return nil
+}
+
+// wanting notes what is wanted: the outbox has what earlier commands wanted, too.
+type wanting struct {
+	*store.Store
+	places []string
+}
+
+func (w *wanting) Want(ctx context.Context, l store.Letter) (bool, error) {
+	w.places = append(w.places, l.Place)
+	return w.Store.Want(ctx, l)
 }
 
 // shotLab shows the job that this process carries out.

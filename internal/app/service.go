@@ -338,6 +338,7 @@ func (s *service) cancel(ctx context.Context, id string) error {
 	if err := s.ws.store.Cancel(ctx, id); err != nil {
 		return err
 	}
+	s.github.touch(id) // one in the queue ends by this alone
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if r, ok := s.running[id]; ok {
@@ -351,6 +352,7 @@ func (s *service) retry(ctx context.Context, id string) error {
 	if err := s.ws.store.Retry(ctx, id); err != nil {
 		return err
 	}
+	s.github.touch(id)
 	s.nudge()
 	return nil
 }
@@ -363,5 +365,6 @@ func (s *service) undo(ctx context.Context, id string, which store.Selection) ([
 	if busy {
 		return nil, usagef("%s is under way: cancel it first", id)
 	}
+	defer s.github.touch(id)
 	return s.ws.store.Withdraw(ctx, id, which)
 }

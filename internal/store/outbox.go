@@ -94,6 +94,40 @@ func (s *Store) outbox(ctx context.Context, place, set string, args ...any) erro
 	return nil
 }
 
+// Reopen lets letters be tried again that were given up, and counts them.
+func (s *Store) Reopen(ctx context.Context, places []string) (n int, err error) {
+	err = s.inTx(ctx, func(tx *sql.Tx) error {
+		for _, place := range places {
+			res, err := tx.ExecContext(ctx, `UPDATE outbox SET given_up = 0, attempts = 0, not_before = '', problem = '' WHERE place = ? AND given_up = 1`, place)
+			if err != nil {
+				return err
+			}
+			k, err := res.RowsAffected()
+			if err != nil {
+				return err
+			}
+			n += int(k)
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("outbox: %w", err)
+	}
+	return n, nil
+}
+
+// GivenUp counts the letters to places that were given up.
+func (s *Store) GivenUp(ctx context.Context, places []string) (n int, err error) {
+	for _, place := range places {
+		var up int
+		if err := s.read.QueryRowContext(ctx, `SELECT COALESCE(SUM(given_up), 0) FROM outbox WHERE place = ?`, place).Scan(&up); err != nil {
+			return 0, fmt.Errorf("outbox: %w", err)
+		}
+		n += up
+	}
+	return n, nil
+}
+
 // OutboxLength counts the letters that wait to be sent, and those that were
 // given up.
 func (s *Store) OutboxLength(ctx context.Context) (waiting, givenUp int, err error) {
