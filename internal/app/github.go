@@ -237,6 +237,7 @@ func (h *forge) run(ctx context.Context) {
 	if err := h.follower.SyncAll(ctx); err != nil && ctx.Err() == nil {
 		h.log.Error("what is to be posted cannot be worked out", zap.Error(err))
 	}
+	h.catchUp(ctx)
 	tries := attempts{}
 	for ctx.Err() == nil {
 		h.sync(ctx)
@@ -250,6 +251,21 @@ func (h *forge) run(ctx context.Context) {
 		t.Stop()
 	}
 	all.Wait()
+}
+
+// catchUp asks about what may have happened while the service was not there, by way
+// of deliveries: they are tried until GitHub answers.
+func (h *forge) catchUp(ctx context.Context) {
+	looks, err := h.follower.Looks(ctx, time.Now())
+	if err != nil && ctx.Err() == nil {
+		h.log.Error("open pull requests cannot be read", zap.Error(err))
+	}
+	for _, e := range looks {
+		id, event, body, err := e.Delivery()
+		if err != nil || h.deliver(ctx, id, event, body) != nil {
+			return // it has been logged
+		}
+	}
 }
 
 // sync posts what follows from jobs that went on.

@@ -490,6 +490,34 @@ func TestPullRequestPolled(t *testing.T) {
 	})
 }
 
+// What was pushed while the service was not there is found at its start: GitHub tells
+// it once. One that nothing has happened to is left alone.
+func TestPullRequestMissed(t *testing.T) {
+	p := newPulled(t, "1ms", true)
+	v1 := p.commits(p.tip, "1", "2")
+	other := p.commits(p.tip, "3")
+	p.start()
+	n := p.open(v1)
+	p.until("tested", settledOn(v1[1]))
+	p.offer(2, other[0])
+	p.hub.OpenPull(hubRepo, githubtest.Pull{Head: other[0], Base: p.tip, Commits: other, Author: "ann"})
+	p.until("the other, too", settledOn(other[0]))
+	p.quiet()
+	p.stop()
+	v2 := p.commits(p.tip, "1", "2", "4")
+	p.offer(n, v2[2])
+	p.hub.PushPull(hubRepo, n, v2[2], v2)
+	p.hub.Delivered()
+	before := len(requestsOf(t, p.home))
+	p.start()
+	p.until("the push that was missed", settledOn(v2[2]))
+	p.quiet()
+	p.stop()
+	if got := len(requestsOf(t, p.home)); got != before+1 {
+		t.Errorf("%d jobs more, want 1", got-before)
+	}
+}
+
 // More commits than are to be tested: the newest are, and it is said.
 func TestPullRequestTooLong(t *testing.T) {
 	p := newPulled(t, "1ms", true)

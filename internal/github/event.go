@@ -44,6 +44,12 @@ type Event struct {
 	id string
 }
 
+// Look is an event of our own: that a pull request may have changed while nobody
+// listened. when tells one such question from another.
+func Look(repo string, number int, when time.Time) Event {
+	return Event{Kind: PullChanged, Repo: repo, Number: number, id: fmt.Sprintf("look %s#%d %d", repo, number, when.UnixNano())}
+}
+
 // polled is how an event that was seen by polling is recorded: as a delivery of
 // our own.
 const polled = "polled"

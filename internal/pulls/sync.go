@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/kernel-bisect/kbisect/internal/github"
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 	"github.com/kernel-bisect/kbisect/internal/outbox"
 	"github.com/kernel-bisect/kbisect/internal/posting"
@@ -45,6 +47,26 @@ func (f *Follower) Sync(ctx context.Context, job string) error {
 		}
 	}
 	return nil
+}
+
+// Looks are the questions what has become of all open pull requests: GitHub delivers
+// nothing a second time by itself.
+func (f *Follower) Looks(ctx context.Context, when time.Time) ([]github.Event, error) {
+	texts, err := f.Record.OpenPulls(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []github.Event
+	for _, text := range texts {
+		p, err := f.load(text, nil)
+		if err != nil {
+			return nil, err
+		}
+		if _, ok := f.Repos[p.Repo]; ok && p.Number != 0 && !p.Closed {
+			out = append(out, github.Look(p.Repo, p.Number, when))
+		}
+	}
+	return out, nil
 }
 
 // SyncAll posts what follows from how far all jobs of open pull requests are. One
