@@ -12,6 +12,7 @@ import (
 	"github.com/kernel-bisect/kbisect/internal/github"
 	"github.com/kernel-bisect/kbisect/internal/kernel"
 	"github.com/kernel-bisect/kbisect/internal/outbox"
+	"github.com/kernel-bisect/kbisect/internal/store"
 )
 
 // commented does what a comment asks for.
@@ -237,6 +238,10 @@ func (f *Follower) pressed(ctx context.Context, r Repo, id string, e github.Even
 		return Cannot("job %q, commit %s: of no open pull request as it is now", e.Job, e.SHA)
 	}
 	if e.Kind == github.Rerun || e.Button == buttonRerun {
+		// "Re-run failed checks" says so once for each check.
+		if on, err := f.underWay(ctx, p.Jobs); err != nil || on && e.Job != "" && !slices.Contains(p.Jobs, e.Job) {
+			return err
+		}
 		f.Log.Info("again", zap.String("pull", p.name()))
 		return f.again(ctx, r, p, "delivery "+id)
 	}
@@ -251,6 +256,17 @@ func (f *Follower) pressed(ctx context.Context, r Repo, id string, e github.Even
 		return Cannot("a bisection is answered in a comment, and a branch has none")
 	}
 	return f.bisect(ctx, r, github.Event{Repo: r.Name, Number: p.Number}, Command{Verb: "bisect", Good: p.Series.Base, Bad: e.SHA, Test: test}, "delivery "+id)
+}
+
+// underWay says whether one of some jobs has not ended.
+func (f *Follower) underWay(ctx context.Context, jobs []string) (bool, error) {
+	for _, id := range jobs {
+		rep, err := f.Lab.Report(ctx, id)
+		if err != nil || rep.State == store.Queued || rep.State == store.Running {
+			return err == nil, err
+		}
+	}
+	return false, nil
 }
 
 // pressedOn is the pull request that a check run, or all those of a commit, are

@@ -3,6 +3,7 @@ package pulls
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ import (
 type stage struct {
 	now       github.Pull
 	submitted []string        // heads
+	running   bool            // what was submitted has not ended
 	lost      map[string]bool // commits that nobody has any more
 }
 
@@ -40,11 +42,14 @@ func (s *stage) Patch(_ context.Context, _, sha string) (posting.Patch, error) {
 }
 func (s *stage) Submit(_ context.Context, j Job) (string, error) {
 	s.submitted = append(s.submitted, j.Head)
-	return "job " + j.Head, nil
+	return fmt.Sprintf("job %d %s", len(s.submitted), j.Head), nil
 }
 func (s *stage) Cancel(context.Context, string) error { return nil }
 func (s *stage) Report(_ context.Context, id string) (Report, error) {
-	sha := strings.TrimPrefix(id, "job ")
+	if s.running {
+		return Report{State: store.Running, Profile: "cow"}, nil
+	}
+	sha := id[strings.LastIndex(id, " ")+1:]
 	return Report{State: store.Done, Profile: "cow", Result: &kernel.SeriesResult{ID: id, Profile: "cow", Status: "done", Total: 1,
 		Commits: []kernel.CommitResult{{SHA: sha, Build: kernel.Build{Status: kernel.BuildOK}, Tests: []kernel.TestResult{{Name: "t", Verdict: kernel.Good, Runs: 2}}}}}}, nil
 }
@@ -98,6 +103,64 @@ func TestApproval(t *testing.T) {
 				t.Errorf("tested %q, want %q", got, c.want)
 			}
 		})
+	}
+}
+
+// A pull request that nobody has looked at, as one that was closed before the service
+// was there, has no series to post; a bisection may be asked for there.
+func TestUnseen(t *testing.T) {
+	s := &stage{now: github.Pull{Number: 1, Head: strings.Repeat("a", 40), Base: "base", BaseRef: "main"}}
+	f, record := s.follower(t)
+	for i, body := range []string{"/kbisect cancel", "/kbisect bisect good=v1 bad=v2 test=t"} {
+		if err := f.Handle(t.Context(), "d", github.Event{Kind: github.Commented, Repo: "a/b", Number: 1, Comment: int64(7 + i), Author: "dev", Body: body}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.SyncAll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		l, ok, _, err := record.Due(t.Context(), time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !ok {
+			break
+		}
+		if strings.Contains(string(l.Content), "waits for its turn") {
+			t.Errorf("%s: %.200s", l.Place, l.Content)
+		}
+		if err := record.Sent(t.Context(), l.Place, l.Digest, "1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(s.submitted) != 1 {
+		t.Errorf("submitted %v", s.submitted)
+	}
+}
+
+// Each check of a commit that is to run again says so; once is enough.
+func TestRerunOnce(t *testing.T) {
+	head := strings.Repeat("a", 40)
+	s := &stage{now: github.Pull{Number: 1, Open: true, Head: head, Base: "base", BaseRef: "main"}, running: true}
+	f, _ := s.follower(t)
+	handle := func(e github.Event) {
+		t.Helper()
+		e.Repo, e.Author = "a/b", "dev"
+		if err := f.Handle(t.Context(), e.Job, e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	handle(github.Event{Kind: github.PullChanged, Number: 1})
+	for range 2 {
+		handle(github.Event{Kind: github.Rerun, Job: "job 1 " + head, SHA: head})
+	}
+	if len(s.submitted) != 2 {
+		t.Errorf("submitted %d times, want 2", len(s.submitted))
+	}
+	handle(github.Event{Kind: github.Rerun, Job: "job 2 " + head, SHA: head})
+	if len(s.submitted) != 3 {
+		t.Errorf("submitted %d times, want 3: that was another press", len(s.submitted))
 	}
 }
 

@@ -124,6 +124,9 @@ func (f *Follower) about(p *Pull) posting.Pull {
 // post says what is to be seen of a pull request. obsolete is why its jobs are
 // not waited for, "" while they are.
 func (f *Follower) post(ctx context.Context, r Repo, p *Pull, obsolete string) error {
+	if p.Series.Head == "" { // on record for a bisection that was asked for there
+		return nil
+	}
 	reports, err := f.reports(ctx, p, obsolete)
 	if err != nil {
 		return err
