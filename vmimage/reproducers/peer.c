@@ -57,7 +57,12 @@ static void reap(struct peer *child)
 			bail_out("waitpid");
 	if (WIFSIGNALED(status)) {
 		errno = 0;
-		bail_out("child killed by signal %d", WTERMSIG(status));
+		/* Somebody's, such as the OOM killer's. */
+		if (WTERMSIG(status) == SIGKILL)
+			bail_out("child killed by signal %d", SIGKILL);
+		/* A fault that the kernel did not resolve, as in the parent. */
+		diagnostic("child killed by signal %d", WTERMSIG(status));
+		fail();
 	}
 	if (WEXITSTATUS(status) == EXIT_NO_VERDICT) {
 		errno = 0;
