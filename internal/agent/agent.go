@@ -67,6 +67,9 @@ func serve(p port) error {
 			if err := programs.prepare(m.Prepare.Argv); err != nil {
 				res = agentproto.Result{Exit: -1, Error: err.Error()}
 			}
+			// What was said once while it booted is to be said again in a fork.
+			// Source: Documentation/admin-guide/clearing-warn-once.rst.
+			_ = writeFile("/sys/kernel/debug/clear_warn_once", "1")
 		case agentproto.TypeWake:
 			res = wake(*m.Wake, m.ID)
 		case agentproto.TypeRun:
