@@ -224,7 +224,7 @@ func (s *oneShot) show(ctx context.Context, tree *pullTree, p *pulls.Pull) error
 		return err
 	}
 	// What an earlier command could not post, with another token perhaps.
-	if _, err := s.ws.store.Reopen(ctx, wanted.places); err != nil {
+	if err := s.ws.store.Reopen(ctx, wanted.places); err != nil {
 		return err
 	}
 	w := outbox.NewWriter(s.ws.store, s.client, s.o.pace, s.o.logger())

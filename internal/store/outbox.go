@@ -94,26 +94,14 @@ func (s *Store) outbox(ctx context.Context, place, set string, args ...any) erro
 	return nil
 }
 
-// Reopen lets letters be tried again that were given up, and counts them.
-func (s *Store) Reopen(ctx context.Context, places []string) (n int, err error) {
-	err = s.inTx(ctx, func(tx *sql.Tx) error {
-		for _, place := range places {
-			res, err := tx.ExecContext(ctx, `UPDATE outbox SET given_up = 0, attempts = 0, not_before = '', problem = '' WHERE place = ? AND given_up = 1`, place)
-			if err != nil {
-				return err
-			}
-			k, err := res.RowsAffected()
-			if err != nil {
-				return err
-			}
-			n += int(k)
+// Reopen lets letters be tried again that were given up.
+func (s *Store) Reopen(ctx context.Context, places []string) error {
+	for _, place := range places {
+		if err := s.outbox(ctx, place, `given_up = 0`); err != nil {
+			return err
 		}
-		return nil
-	})
-	if err != nil {
-		return 0, fmt.Errorf("outbox: %w", err)
 	}
-	return n, nil
+	return nil
 }
 
 // GivenUp counts the letters to places that were given up.
