@@ -212,6 +212,15 @@ func TestOneOfSeveral(t *testing.T) {
 	}
 }
 
+// What is said of several tests holds for each of them.
+func TestOneOfSeveralTests(t *testing.T) {
+	r := row{CommitResult: &kernel.CommitResult{SHA: sha("4")}, here: []kernel.TestResult{{Name: "a"}, {Name: "b"}},
+		oneOf: map[string][]string{"b": {sha("3"), sha("4")}}}
+	if got := r.whose(); got != ", introduced here or by 333333333333: " {
+		t.Error(got)
+	}
+}
+
 // A status of a commit that is in an earlier push, too, must not change because
 // it was found out in another job.
 func TestAgainIsTheSame(t *testing.T) {

@@ -2,6 +2,7 @@ package posting
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -80,12 +81,14 @@ type judgement struct {
 	steady string
 }
 
-// whose says who may have introduced the first of the failures that are seen here.
+// whose says who may have introduced the failures that are seen here first.
 func (r *row) whose() string {
 	var others []string
-	for _, sha := range r.oneOf[r.here[0].Name] {
-		if sha != r.SHA {
-			others = append(others, kernel.Abbrev(sha))
+	for _, t := range r.here {
+		for _, sha := range r.oneOf[t.Name] {
+			if a := kernel.Abbrev(sha); sha != r.SHA && !slices.Contains(others, a) {
+				others = append(others, a)
+			}
 		}
 	}
 	switch len(others) {
