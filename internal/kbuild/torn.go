@@ -21,8 +21,13 @@ import (
 // the same, or we were, all that it has made is deleted before the next.
 
 // grace is how long an interrupted build may take to end: make waits for its
-// children, of which the longest are a linker's 3 s.
-var grace = 5 * time.Second
+// children, of which the longest are a linker's 3 s. Until then it is interrupted
+// again and again: a shell that has just forked with vfork(2), as dash does, swallows
+// what its child is told (onsig in its trap.c), and all wait for that child.
+var (
+	grace = 5 * time.Second
+	again = 500 * time.Millisecond
+)
 
 func markFile(objects string) string { return objects + ".begun" }
 
@@ -84,11 +89,19 @@ func (i *interruption) cancel(ctx context.Context, cmd *exec.Cmd) error {
 	if group == 0 || errors.As(context.Cause(ctx), &s) || unix.Kill(-int(group), unix.SIGINT) != nil {
 		return kill()
 	}
-	time.AfterFunc(grace, func() {
-		if !i.ended.Load() {
+	end := time.Now().Add(grace)
+	var next func()
+	next = func() {
+		switch {
+		case i.ended.Load():
+		case time.Now().After(end):
 			_ = kill()
+		default: // make and the compiler block it while they delete what they were writing
+			_ = unix.Kill(-int(group), unix.SIGINT)
+			time.AfterFunc(again, next)
 		}
-	})
+	}
+	time.AfterFunc(again, next)
 	return nil
 }
 

@@ -58,20 +58,30 @@ func (b *Builder) has(name string) bool {
 
 // What a build was writing when nobody wanted it any more is not taken for done.
 func TestInterruptedBuild(t *testing.T) {
-	both(t, func(t *testing.T, sandbox bool) {
-		b, src := slow(t, sandbox, "")
-		wantedNoMore(t, b, src)
-		if b.has("half.o") || !b.has("old") {
-			t.Error("make has not deleted what it was writing, or all is deleted")
-		}
-		if b.loadReads().Trees == nil { // as after a kill
-			t.Error("it is not known what is in the tree")
-		}
-		src.write("half.c", "2\n")
-		if got := build(t, b, src); got.Status != kernel.BuildOK || read(t, got.Kernel.Image) != "image\n2\n" {
-			t.Errorf("%+v: %q", got, read(t, got.Kernel.Image))
-		}
-	})
+	was := grace
+	grace = time.Minute // what it takes is not the test's concern
+	defer func() { grace = was }()
+	for name, trap := range map[string]string{
+		"at once":                     "",
+		"the second time it is asked": "trap 'trap - INT; sleep 100' INT; ",
+	} {
+		t.Run(name, func(t *testing.T) {
+			both(t, func(t *testing.T, sandbox bool) {
+				b, src := slow(t, sandbox, trap)
+				wantedNoMore(t, b, src)
+				if b.has("half.o") || !b.has("old") {
+					t.Error("make has not deleted what it was writing, or all is deleted")
+				}
+				if b.loadReads().Trees == nil { // as after a kill
+					t.Error("it is not known what is in the tree")
+				}
+				src.write("half.c", "2\n")
+				if got := build(t, b, src); got.Status != kernel.BuildOK || read(t, got.Kernel.Image) != "image\n2\n" {
+					t.Errorf("%+v: %q", got, read(t, got.Kernel.Image))
+				}
+			})
+		})
+	}
 }
 
 // A build that does not let itself be interrupted is killed, and what it made deleted.
