@@ -84,6 +84,8 @@ var headers = []header{
 	{re: re(`^BUG: Bad page (state|map|cache)(?: in process|: \d+ messages suppressed)`), title: "BUG: Bad page $1", why: "struct page or page table is inconsistent"},
 	{re: re(`^BUG: Bad rss-counter state`), title: "BUG: Bad rss-counter state", why: "mapping counts went out of sync"},
 	{re: re(`^BUG: non-zero pgtables_bytes on freeing mm`), title: "BUG: non-zero pgtables_bytes on freeing mm", why: "page tables leaked"},
+	{re: re(`^\S+?:\d+: bad (p[gu4m]d) `), title: "bad $1", why: "page table entry that points to nothing: p?d_clear_bad() forgets what it mapped"},
+	{re: re(`^(?:\w+: )?((?:Bad|Unused) swap (?:file|offset) entry) `), title: "$1", why: "page table or page with a swap entry that is none, or was freed"},
 	{re: re(`^BUG ([\w.-]+)(?:-\d+)? \([^)]*\): (.+)`), title: "BUG: $2 in slab $1", why: "SLUB consistency checks"},
 	{re: re(`^pagealloc: (memory corruption|single bit error)`), title: "pagealloc: $1", why: "page poisoning: somebody wrote to a free page"},
 	{re: re(`^kmemleak: \d+ new suspected memory leaks`), title: "kmemleak: new suspected memory leaks", why: "leak scan"},

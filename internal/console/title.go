@@ -38,7 +38,7 @@ func match(l line, stamped bool) *hit {
 
 // likely is a cheap look at the first letter before some fifty expressions.
 func likely(s string) bool {
-	return strings.IndexByte("BWKUIOPNCgdiskrwbatpc", s[0]) >= 0
+	return strings.IndexByte("BWKUIOPNCgdiskrwbatpcm/_", s[0]) >= 0
 }
 
 // title names the complaint.
