@@ -31,8 +31,8 @@ func (s *stage) MayWrite(_ context.Context, _, user string, _ bool) (bool, error
 func (s *stage) Series(_ context.Context, _ Repo, p github.Pull) (Series, error) {
 	return Series{Tip: p.Base, Base: p.Base, Head: p.Head, Commits: []Commit{{SHA: p.Head}}}, nil
 }
-func (s *stage) Pushed(context.Context, Repo, string, string, string) (Series, string, error) {
-	return Series{}, "", errors.New("no branch is followed")
+func (s *stage) Pushed(_ context.Context, _ Repo, _, before, after string) (Series, string, error) {
+	return Series{Base: before, Head: after, Commits: []Commit{{SHA: after}}}, "", nil
 }
 func (s *stage) Patch(_ context.Context, _, sha string) (posting.Patch, error) {
 	if s.lost[sha] {
@@ -62,7 +62,7 @@ func (s *stage) follower(t *testing.T) (*Follower, *store.Store) {
 	}
 	t.Cleanup(func() { _ = record.Close() })
 	return &Follower{Forge: s, Tree: s, Lab: s, Record: record, Nudge: func() {}, Log: zap.NewNop(), Profiles: []string{"cow"},
-		Repos: map[string]Repo{"a/b": {Name: "a/b", Profiles: []string{"cow"}, MaxCommits: 5, Statuses: true, Comment: true}}}, record
+		Repos: map[string]Repo{"a/b": {Name: "a/b", Profiles: []string{"cow"}, MaxCommits: 5, Branches: []string{"main"}, Statuses: true, Comment: true}}}, record
 }
 
 // What a stranger pushes after a maintainer has said ok waits, however late we hear

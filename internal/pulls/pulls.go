@@ -37,7 +37,8 @@ type Pull struct {
 	Repo   string `json:"repo"`
 	Number int    `json:"number,omitempty"` // 0 for a branch
 	Branch string `json:"branch,omitempty"`
-	Page   string `json:"page"` // of the repository
+	Push   string `json:"push,omitempty"` // head of an earlier push to the branch, "" for the last one
+	Page   string `json:"page"`           // of the repository
 	Closed bool   `json:"closed,omitempty"`
 
 	Series   Series   `json:"series"`
@@ -98,7 +99,10 @@ func (s Series) unchanged(before Series) int {
 
 // name is what it is recorded under.
 func (p *Pull) name() string {
-	if p.Number == 0 {
+	switch {
+	case p.Push != "":
+		return p.Repo + "@" + p.Branch + "@" + p.Push
+	case p.Number == 0:
 		return p.Repo + "@" + p.Branch
 	}
 	return fmt.Sprintf("%s#%d", p.Repo, p.Number)
@@ -432,10 +436,17 @@ func (f *Follower) pushed(ctx context.Context, r Repo, e github.Event) error {
 		return err
 	}
 	if old != nil {
-		// An earlier push is tested to its end: its commits are in the branch.
 		p.Answers = old.Answers
 		if old.Series.Head == s.Head {
 			return nil
+		}
+		// An earlier push is tested to its end: its commits are in the branch.
+		old.Push, old.Answers = old.Series.Head, nil
+		if err := f.save(ctx, old); err != nil {
+			return err
+		}
+		if err := f.tell(ctx, r, old); err != nil {
+			return err
 		}
 	}
 	p.Series = s

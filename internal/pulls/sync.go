@@ -41,12 +41,26 @@ func (f *Follower) Sync(ctx context.Context, job string) error {
 			}
 		}
 		if !p.Closed && slices.Contains(p.Jobs, job) { // else of an earlier push
-			if err := f.post(ctx, r, p, ""); err != nil {
+			if err := f.tell(ctx, r, p); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// tell posts how far the jobs of a pull request or a push are. An earlier push to a
+// branch is done with when its jobs are.
+func (f *Follower) tell(ctx context.Context, r Repo, p *Pull) error {
+	if err := f.post(ctx, r, p, ""); err != nil || p.Push == "" {
+		return err
+	}
+	on, err := f.underWay(ctx, p.Jobs)
+	if err != nil || on {
+		return err
+	}
+	p.Closed = true
+	return f.save(ctx, p)
 }
 
 // Looks are the questions what has become of all open pull requests: GitHub delivers
@@ -99,7 +113,7 @@ func (f *Follower) syncOne(ctx context.Context, p *Pull) error {
 	if p.Closed {
 		return nil
 	}
-	return f.post(ctx, r, p, "")
+	return f.tell(ctx, r, p)
 }
 
 // answer says how a bisection is going where it was asked for.
