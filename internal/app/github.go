@@ -148,7 +148,9 @@ func newForge(s *service, cfg *config.GitHub, known secrets) (*forge, error) {
 			return n + len(h.jobs) + h.busy, err
 		}))
 	if len(known.webhook) > 0 {
-		h.webhook, err = github.Webhook(known.webhook, h.deliver)
+		h.webhook, err = github.Webhook(known.webhook, func(ctx context.Context, id, event string, body []byte) error {
+			return h.deliver(ctx, store.Delivery{ID: id, Event: event, Body: body, Anew: true})
+		})
 	}
 	return h, err
 }
@@ -178,11 +180,11 @@ func followed(r config.GitHubRepo, app bool) (pulls.Repo, error) {
 	return out, nil
 }
 
-// deliver keeps what a webhook told.
-func (h *forge) deliver(ctx context.Context, id, event string, body []byte) error {
-	fresh, err := h.s.ws.store.Deliver(ctx, store.Delivery{ID: id, Event: event, Body: body})
+// deliver keeps what a webhook told, or what we saw ourselves.
+func (h *forge) deliver(ctx context.Context, d store.Delivery) error {
+	fresh, err := h.s.ws.store.Deliver(ctx, d)
 	if err != nil {
-		h.log.Error("a delivery cannot be kept", zap.String("delivery", id), zap.Error(err))
+		h.log.Error("a delivery cannot be kept", zap.String("delivery", d.ID), zap.Error(err))
 		return err
 	}
 	if fresh {
@@ -262,7 +264,7 @@ func (h *forge) catchUp(ctx context.Context) {
 	}
 	for _, e := range looks {
 		id, event, body, err := e.Delivery()
-		if err != nil || h.deliver(ctx, id, event, body) != nil {
+		if err != nil || h.deliver(ctx, store.Delivery{ID: id, Event: event, Body: body}) != nil {
 			return // it has been logged
 		}
 	}
@@ -426,7 +428,7 @@ func (h *forge) pollOnce(ctx context.Context, r pulls.Repo, cur *github.Cursor) 
 		if err != nil {
 			return err
 		}
-		if err := h.deliver(ctx, id, event, body); err != nil {
+		if err := h.deliver(ctx, store.Delivery{ID: id, Event: event, Body: body}); err != nil {
 			next.Forget()
 			return err
 		}

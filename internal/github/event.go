@@ -167,6 +167,7 @@ func commented(repo string, c comment, number int) (Event, bool) {
 	}
 	e := Event{Kind: Commented, Repo: repo, Number: number, Comment: c.ID, Author: c.User.Login, Body: body}
 	e.At, _ = time.Parse(time.RFC3339, c.CreatedAt)
+	e.id = fmt.Sprintf("comment %s %d", repo, c.ID)
 	return e, number > 0 && e.Comment > 0 && strings.Contains(body, command)
 }
 

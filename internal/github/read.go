@@ -202,7 +202,6 @@ func (p *poll) read(ctx context.Context) error {
 		for _, x := range comments {
 			p.saw(x.GetUpdatedAt().UTC())
 			if e, ok := commented(p.repo, comment{x.GetID(), x.GetBody(), account{x.GetUser().GetLogin()}, x.GetCreatedAt().UTC().Format(time.RFC3339)}, number(x.GetIssueURL())); ok {
-				e.id = "comment " + p.repo + " " + strconv.FormatInt(e.Comment, 10)
 				p.events = append(p.events, e)
 			}
 		}

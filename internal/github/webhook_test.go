@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"hash"
 	"io"
 	"net"
@@ -108,6 +109,57 @@ func TestWebhook(t *testing.T) {
 	}
 	if _, err := Webhook(nil, nil); !errors.Is(err, ErrNoSecret) {
 		t.Errorf("no secret: %v", err)
+	}
+}
+
+// A comment that a webhook tells of and that is polled as well is one delivery.
+func TestCommentIsOneDelivery(t *testing.T) {
+	s, c := asApp(t)
+	cur := &Cursor{}
+	poll := func() []Event {
+		t.Helper()
+		events, err := c.Poll(t.Context(), repoName, nil, cur)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return events
+	}
+	poll()
+	s.PushPull(repoName, 1, base, []string{base})
+	number := s.AddComment(repoName, 1, "ann", "/kbisect test")
+	var polled Event
+	for _, e := range poll() {
+		if e.Kind == Commented {
+			polled = e
+		}
+	}
+	want, _, _, err := polled.Delivery()
+	if err != nil || polled.Comment != number {
+		t.Fatalf("%+v, %v", polled, err)
+	}
+	var id string
+	var told Event
+	h, err := Webhook([]byte("x"), func(_ context.Context, d, event string, body []byte) (err error) {
+		id = d
+		told, _, err = Decode(event, body)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := fmt.Sprintf(`{"action":"created","issue":{"number":1},"comment":{"id":%d,"body":"/kbisect test","user":{"login":"ann"},"created_at":%q},"repository":{"full_name":%q}}`,
+		number, polled.At.Format(time.RFC3339), repoName)
+	r := httptest.NewRequest(http.MethodPost, "/github/webhook", strings.NewReader(body))
+	for k, v := range map[string]string{"Content-Type": "application/json", "X-GitHub-Event": "issue_comment", "X-GitHub-Delivery": "12-ab",
+		"X-Hub-Signature-256": "sha256=" + mac(sha256.New, "x", body)} {
+		r.Header.Set(k, v)
+	}
+	w := httptest.NewRecorder()
+	if h.ServeHTTP(w, r); w.Code != http.StatusAccepted {
+		t.Fatal(w.Code, w.Body)
+	}
+	if polled.id = ""; id != want || told != polled {
+		t.Errorf("delivered as %s, polled as %s\n%+v\n%+v", id, want, told, polled)
 	}
 }
 

@@ -13,13 +13,17 @@ type Delivery struct {
 	ID    string // the forge's: X-GitHub-Delivery
 	Event string
 	Body  []byte
+	// Anew takes one that came to nothing once more: somebody may have asked the
+	// forge to deliver it again.
+	Anew bool
 }
 
 // Deliver keeps what a forge told us until it is dealt with; false if that id
 // was there before.
 func (s *Store) Deliver(ctx context.Context, d Delivery) (fresh bool, err error) {
-	res, err := s.db.ExecContext(ctx, `INSERT INTO deliveries (id, event, body, at) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
-		d.ID, d.Event, s.enc.EncodeAll(d.Body, nil), now())
+	res, err := s.db.ExecContext(ctx, `INSERT INTO deliveries (id, event, body, at) VALUES (?, ?, ?, ?)
+		ON CONFLICT (id) DO UPDATE SET done = 0, body = excluded.body, at = excluded.at, problem = '' WHERE done = 1 AND problem <> '' AND ?`,
+		d.ID, d.Event, s.enc.EncodeAll(d.Body, nil), now(), d.Anew)
 	if err != nil {
 		return false, fmt.Errorf("record delivery %s: %w", d.ID, s.plain(err))
 	}

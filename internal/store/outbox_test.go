@@ -86,13 +86,31 @@ func TestDeliveries(t *testing.T) {
 	if fresh, err := s.Deliver(ctx, Delivery{ID: "x"}); fresh || err != nil {
 		t.Error("delivered twice", err)
 	}
+	// What came to nothing is taken again where somebody may have asked for that.
+	if err := s.DealtWith(ctx, "y", "no such repository"); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		id          string
+		anew, fresh bool
+	}{{"y", false, false}, {"x", true, false}, {"y", true, true}, {"y", true, false}} {
+		if fresh, err := s.Deliver(ctx, Delivery{ID: c.id, Event: "push", Body: []byte("again"), Anew: c.anew}); fresh != c.fresh || err != nil {
+			t.Errorf("%+v: %v, %v", c, fresh, err)
+		}
+	}
+	if got, err := s.Undelivered(ctx, 10); err != nil || len(got) != 1 || got[0].ID != "y" || string(got[0].Body) != "again" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if err := s.DealtWith(ctx, "y", ""); err != nil {
+		t.Fatal(err)
+	}
 	if err := s.ForgetDeliveries(ctx, time.Now().Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	if fresh, err := s.Deliver(ctx, Delivery{ID: "x"}); !fresh || err != nil {
 		t.Error("not forgotten", err)
 	}
-	if got, err := s.Undelivered(ctx, 10); err != nil || len(got) != 2 {
+	if got, err := s.Undelivered(ctx, 10); err != nil || len(got) != 1 {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
