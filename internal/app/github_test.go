@@ -657,7 +657,7 @@ func (p *pulled) once(token string, args ...string) (stdout, stderr string, stat
 func (p *pulled) command(token string, args ...string) (stdout, stderr string, status int) {
 	p.t.Helper()
 	cmd := exec.Command(os.Args[0], args...)
-	cmd.Env = append(os.Environ(), "KBISECT_HOME="+p.home, "KBISECT_TEST_SERVE=1", "BAD_COMMITS="+p.bad, "SLOW=1ms", "GITHUB_API_URL="+p.hub.URL+"/api/v3", "GITHUB_TOKEN="+token)
+	cmd.Env = append(os.Environ(), "KBISECT_HOME="+p.home, "KBISECT_TEST_SERVE=1", "BAD_COMMITS="+p.bad, "SLOW="+p.slow, "GITHUB_API_URL="+p.hub.URL+"/api/v3", "GITHUB_TOKEN="+token)
 	var out, errs strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()
@@ -765,6 +765,39 @@ func TestSeriesPull(t *testing.T) {
 	p.hub.Heal()
 	if _, errs, status := p.once(token, "--pr", pr, "--post", "--fresh"); status != exitBad || !strings.Contains(errs, "posted to ") {
 		t.Errorf("a token that may, afterwards: status %d %q", status, errs)
+	}
+}
+
+// What was pushed while it ran has its own verdict, which a slower one does not
+// write over.
+func TestSeriesPullIsLate(t *testing.T) {
+	p := newPulled(t, "300ms", true)
+	const token = "ghs_of_actions"
+	p.hub = githubtest.New(t, githubtest.Options{Token: token})
+	p.hub.AddRepo(hubRepo, p.origin, map[string]string{"main": p.tip})
+	v1, v2 := p.commits(p.tip, "1", "2", "3"), p.commits(p.tip, "4", "5", "6")
+	p.bad = v1[2]
+	n := p.open(v1)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for range 10000 {
+			if state, _ := p.hub.State(hubRepo).Latest(v1[2], "kbisect/series"); state == "pending" {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+		p.hub.PushPull(hubRepo, n, v2[2], v2)
+	}()
+	_, errs, status := p.once(token, "--pr", fmt.Sprintf("%s#%d", hubRepo, n), "--post")
+	<-ended
+	s := p.hub.State(hubRepo)
+	state, _ := s.Latest(v1[2], "kbisect/series")
+	if status != exitBad || state != "failure" || !strings.Contains(errs, "has other commits now") {
+		t.Errorf("status %d, series %s\n%s", status, state, errs)
+	}
+	if len(s.Comments) != 1 || strings.Contains(s.Comments[0].Body, "❌") {
+		t.Errorf("%+v", s.Comments)
 	}
 }
 

@@ -220,7 +220,13 @@ func (s *oneShot) show(ctx context.Context, tree *pullTree, p *pulls.Pull) error
 		f.Record = &printing{Store: s.ws.store, out: out}
 		return f.Show(ctx, s.repo, p)
 	}
-	if err := f.Show(ctx, s.repo, p); err != nil {
+	repo := s.repo
+	if now, err := s.client.Pull(ctx, p.Repo, p.Number); err == nil && now.Head != p.Series.Head {
+		// Whoever tests what was pushed since may have been faster.
+		repo.Comment = false
+		fmt.Fprintf(s.o.stderr, "%s#%d has other commits now, up to %s: the comment is left to who tests them\n", p.Repo, p.Number, kernel.Abbrev(now.Head))
+	}
+	if err := f.Show(ctx, repo, p); err != nil {
 		return err
 	}
 	// What an earlier command could not post, with another token perhaps.
