@@ -72,7 +72,7 @@ func (s *Search) conclude() bool {
 	first := p.part.members(k)[0]
 	switch {
 	case c.size > 1:
-		r.Reason = fmt.Sprintf("no testable commit is left between the last good and the first bad: one of %d commits", c.size)
+		r.Reason = fmt.Sprintf("no testable commit is left between the last good and the first bad: one of %d commits", len(r.Candidates))
 	case s.zones.skipped[first]:
 		r.Reason = "the one commit that is left cannot be tested itself"
 	default:
