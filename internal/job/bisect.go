@@ -152,6 +152,9 @@ func (b *bisection) probe(ctx context.Context, p bisect.Probe) error {
 	return b.judge(step, c, p, r)
 }
 
+// isEnd says whether a probe is of an end that the user named.
+func isEnd(p bisect.Probe) bool { return p.Why == bisect.WhyBadEnd || p.Why == bisect.WhyGoodEnd }
+
 // step returns the record of the commit under test. One that the search comes
 // back to takes its record along to the end: a noisy search goes to and fro, and
 // nobody wants to read a step for every run.
@@ -225,8 +228,7 @@ func (b *bisection) build(ctx context.Context, p bisect.Probe, c kernel.Commit) 
 	if err != nil {
 		return build, err
 	}
-	isEnd := p.Why == bisect.WhyBadEnd || p.Why == bisect.WhyGoodEnd
-	if build.Status == kernel.BuildRefused && isEnd {
+	if build.Status == kernel.BuildRefused && isEnd(p) {
 		return build, &RefusedError{c.Short(), build.Error}
 	}
 	b.builds[p.Commit] = build
@@ -320,6 +322,9 @@ var errInfra = errors.New("the test cannot be run")
 func (b *bisection) judge(step *kernel.BisectStep, c kernel.Commit, p bisect.Probe, r kernel.Run) error {
 	b.res.Runs++
 	switch {
+	case r.Outcome == kernel.Infra && r.GaveUp && !isEnd(p):
+		b.skip(step, c, p, "the test cannot find out there: "+r.Reason)
+		return nil
 	case r.Outcome == kernel.Infra:
 		return fmt.Errorf("%w on %s: %s", errInfra, kernel.Abbrev(step.SHA), r.Reason)
 	case r.Outcome == kernel.Skip:

@@ -280,7 +280,7 @@ func (b *fakeBench) RunTogether(ctx context.Context, ps []runner.Program) (map[s
 }
 
 // run makes a run: p pass, f the failure that is looked for, o another one,
-// c crash, h hang, s skip, i infra.
+// c crash, h hang, s skip, i infra, b infra because the test bails out.
 func run(test string, letter byte) kernel.Run {
 	r := kernel.Run{Test: test, Duration: time.Second}
 	name := func(o kernel.Outcome, title string) {
@@ -301,6 +301,8 @@ func run(test string, letter byte) kernel.Run {
 		r.Outcome, r.Reason = kernel.Skip, "no huge pages"
 	case 'i':
 		r.Outcome, r.Reason = kernel.Infra, "qemu died"
+	case 'b':
+		r.Outcome, r.Reason, r.GaveUp = kernel.Infra, "test: fork: Cannot allocate memory", true
 	default:
 		panic("no such letter: " + string(letter))
 	}

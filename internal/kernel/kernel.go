@@ -155,6 +155,9 @@ type Run struct {
 	Output    string        `json:"output,omitempty"` // what the test printed, capped
 	Console   string        `json:"console,omitempty"`
 	Duration  time.Duration `json:"duration"`
+	// GaveUp says of infra that the test itself, in a guest that works, could not
+	// find out.
+	GaveUp bool `json:"gave_up,omitempty"`
 	// Iterations is how often the program was executed, where it was asked to be
 	// more than once. The outcome, the output and a failure are of the last.
 	Iterations int `json:"iterations,omitempty"`

@@ -57,6 +57,7 @@ func Classify(test string, e Evidence) kernel.Run {
 	}
 	r := kernel.Run{Test: test, Duration: e.Wall, Output: console.Clean(e.Output, maxKept)}
 	r.Outcome, r.Signature, r.Reason = judge(e)
+	r.GaveUp = r.Outcome == kernel.Infra && e.Result && e.AgentError == ""
 	if r.Outcome == kernel.Pass {
 		if res := ktap.Parse(e.Output); res.Version != "" && len(res.Tests) == 1 {
 			r.Known, r.Reason = knownOf(res.Tests[0])
