@@ -37,31 +37,47 @@ type table struct {
 	bits [][gridSteps + 1]float64 // for each of firstRuns
 }
 
+// improbable is the probability of an outcome that tells too little to be counted: a
+// hundred of them less than 1e-8 bits.
+const improbable = 1e-12
+
 // newTable computes the information in the first runs of a new commit: the
-// number of failures has one distribution if it is bad, another if it is good.
+// number of failures has one distribution if it is bad, another if it is good. It
+// is the entropy of their mixture without that of each, which takes the fewest
+// logarithms: they are most of what a search costs.
 func newTable(model []float64, q float64) *table {
 	t := &table{bits: make([][gridSteps + 1]float64, len(firstRuns))}
 	for mi, m := range firstRuns {
+		bits := &t.bits[mi]
+		ofBad, ofGood := 0.0, 0.0
 		good := math.Exp(float64(m) * math.Log1p(-q)) // no failure; the next by ratio
 		for k, row := range binomials[mi] {
 			bad := 0.0
 			for i, w := range model {
 				bad += w * row[i]
 			}
-			for g := 1; g < gridSteps; g++ {
-				x := float64(g) / gridSteps
-				mix := x*bad + (1-x)*good
-				if bad > 0 {
-					t.bits[mi][g] += x * bad * math.Log2(bad/mix)
-				}
-				if good > 0 {
-					t.bits[mi][g] += (1 - x) * good * math.Log2(good/mix)
+			if bad+good > improbable {
+				ofBad, ofGood = ofBad+xLogX(bad), ofGood+xLogX(good)
+				for g := 1; g < gridSteps; g++ {
+					x := float64(g) / gridSteps
+					bits[g] -= xLogX(x*bad + (1-x)*good)
 				}
 			}
 			good *= float64(m-k) / float64(k+1) * q / (1 - q)
 		}
+		for g := 1; g < gridSteps; g++ {
+			x := float64(g) / gridSteps
+			bits[g] = max(0, bits[g]+x*ofBad+(1-x)*ofGood) / math.Ln2
+		}
 	}
 	return t
+}
+
+func xLogX(x float64) float64 {
+	if x <= 0 {
+		return 0
+	}
+	return x * math.Log(x)
 }
 
 // worth is the information per cost of a new commit that is bad with the given
