@@ -36,6 +36,9 @@ func oneLine(s string) string {
 }
 
 func acts(r rune) bool {
+	if r < utf8.RuneSelf { // almost all of it
+		return r < ' ' || r == 0x7f
+	}
 	return unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp)
 }
 
