@@ -7,7 +7,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kernel-bisect/kbisect/kconfigs"
-	"github.com/kernel-bisect/kbisect/vmimage"
 )
 
 func newList(o *options) *cobra.Command {
@@ -26,7 +25,7 @@ func newList(o *options) *cobra.Command {
 }
 
 func (o *options) listTests() error {
-	tests, err := vmimage.Tests()
+	tests, err := catalogue()
 	if err != nil {
 		return err
 	}

@@ -8,12 +8,14 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/kernel-bisect/kbisect/internal/console"
+	"github.com/kernel-bisect/kbisect/internal/guest"
 	"github.com/kernel-bisect/kbisect/internal/job"
 	"github.com/kernel-bisect/kbisect/internal/kbuild"
 	"github.com/kernel-bisect/kbisect/internal/kconfig"
@@ -116,7 +118,7 @@ func (r request) programs() ([]runner.Program, error) {
 	if len(r.Programs) > 0 && len(r.Tests) == 0 {
 		return r.Programs, nil
 	}
-	tests, err := vmimage.Tests()
+	tests, err := catalogue()
 	if err != nil {
 		return nil, err
 	}
@@ -142,13 +144,25 @@ func (r request) programs() ([]runner.Program, error) {
 	for _, t := range tests {
 		if picked[t.Name] {
 			p := programOf(t)
-			if r.TestTimeout != 0 {
+			if r.TestTimeout != 0 && !p.Boot {
 				p.Limit = r.TestTimeout
 			}
 			out = append(out, p)
 		}
 	}
 	return append(out, r.Programs...), nil
+}
+
+// bootTest needs no program: the kernel's own start is the test.
+var bootTest = kernel.Test{
+	Name: kernel.BootTest, Class: "boot", Timeout: int(guest.DefaultLimits.Boot / time.Second),
+	Description: "the kernel comes up to the guest agent, without a warning, an oops or a hang",
+}
+
+// catalogue are the tests that can be named: those of the guest image, and the boot.
+func catalogue() ([]kernel.Test, error) {
+	tests, err := vmimage.Tests()
+	return append(slices.Clip(tests), bootTest), err
 }
 
 // matching returns the tests that a glob means: of those that it matches the
@@ -172,6 +186,9 @@ func matching(glob string, tests []kernel.Test) []kernel.Test {
 }
 
 func programOf(t kernel.Test) runner.Program {
+	if t.Name == bootTest.Name {
+		return runner.Program{Name: t.Name, Boot: true}
+	}
 	return runner.Program{Name: t.Name, Argv: []string{vmimage.ReproducerPath, t.Name}, Limit: time.Duration(t.Timeout) * time.Second, Needs: t.Needs, Several: true}
 }
 

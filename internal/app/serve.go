@@ -30,7 +30,6 @@ import (
 	"github.com/kernel-bisect/kbisect/internal/store"
 	"github.com/kernel-bisect/kbisect/internal/web"
 	"github.com/kernel-bisect/kbisect/kconfigs"
-	"github.com/kernel-bisect/kbisect/vmimage"
 )
 
 func newServe(o *options) *cobra.Command {
@@ -346,7 +345,7 @@ func (s *service) choices(ctx context.Context) (web.Choices, error) {
 			c.Profiles = append(c.Profiles, web.Profile{Name: p.Name, Description: p.Description})
 		}
 	}
-	tests, err := vmimage.Tests()
+	tests, err := catalogue()
 	for _, t := range tests {
 		c.Tests = append(c.Tests, t.Name)
 	}

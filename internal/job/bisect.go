@@ -136,9 +136,9 @@ func (b *bisection) probe(ctx context.Context, p bisect.Probe) error {
 	if err != nil {
 		return err
 	}
-	if boot.Status != kernel.BootOK {
+	if why := canRun(b.program, boot); why != "" {
 		step.Console = boot.Console
-		s.skip = "does not boot: " + boot.Reason
+		s.skip = why
 		b.skip(step, c, p, s.skip)
 		return nil
 	}

@@ -52,18 +52,20 @@ func (l *Lab) Check(ctx context.Context, k kernel.Kernel, c kernel.Commit, plan 
 // the commit for progress. After an error the tests that are through are
 // returned with it.
 func (s *subject) tests(ctx context.Context, e Event, boot kernel.Boot, plan Plan) ([]kernel.TestResult, error) {
-	if boot.Status != kernel.BootOK {
-		return plan.Untestable("does not boot: " + boot.Reason), nil
-	}
 	results := make([]kernel.TestResult, 0, len(plan.Programs))
 	e.Phase, e.Of = "run", plan.Runs*len(plan.Programs)
-	if plan.ShareGuests {
+	if plan.ShareGuests && boot.Status == kernel.BootOK {
 		if err := s.together(ctx, e, plan); err != nil {
 			return nil, err
 		}
 	}
 	e.Done = s.haveShared(plan)
 	for _, p := range plan.Programs {
+		if why := canRun(p, boot); why != "" {
+			s.dead = why
+			results = append(results, untestable(p, why))
+			continue
+		}
 		if e.Text = p.Name; s.haveSharedOf(p, plan) < plan.Runs {
 			s.lab.notify(e)
 		}
@@ -126,6 +128,9 @@ func (s *subject) once(ctx context.Context, p runner.Program) error {
 // results are the verdicts of a program's tests from the runs there are.
 func (s *subject) results(p runner.Program) []kernel.TestResult {
 	d := s.done[p.Name]
+	if d == nil {
+		return []kernel.TestResult{untestable(p, s.dead)}
+	}
 	results := verdict.DecideAll(p.Name, d.runs, s.before)
 	for i := range results {
 		results[i].Reused = min(d.reused, results[i].Runs)
@@ -154,7 +159,11 @@ func isOf(test, program string) bool {
 func (plan Plan) Untestable(reason string) []kernel.TestResult {
 	var out []kernel.TestResult
 	for _, p := range plan.Programs {
-		out = append(out, kernel.TestResult{Name: p.Name, Verdict: kernel.Untestable, Reason: reason})
+		out = append(out, untestable(p, reason))
 	}
 	return out
+}
+
+func untestable(p runner.Program, reason string) kernel.TestResult {
+	return kernel.TestResult{Name: p.Name, Verdict: kernel.Untestable, Reason: reason}
 }

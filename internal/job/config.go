@@ -131,8 +131,9 @@ func (b *configSearch) calibrate(ctx context.Context, k kernel.Kernel) (bool, er
 	if err != nil {
 		return false, err
 	}
-	if step.Outcome = kernel.Untestable; boot.Status != kernel.BootOK {
-		return b.stop(kernel.NoConclusion, "the bad end does not boot: "+boot.Reason)
+	step.Outcome = kernel.Untestable
+	if why := canRun(b.Program, boot); why != "" {
+		return b.stop(kernel.NoConclusion, "the bad end "+why)
 	}
 	var fails []kernel.Run
 	n, runs := 0, 0 // failures that are chased, runs

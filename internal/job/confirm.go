@@ -149,8 +149,8 @@ func (l *Lab) tryAgain(ctx context.Context, f Finding, c kernel.Commit, k kernel
 	if err != nil {
 		return t, err
 	}
-	if boot.Status != kernel.BootOK {
-		t.noBoot, t.reason = true, "does not boot: "+boot.Reason
+	if why := canRun(f.Program, boot); why != "" {
+		t.noBoot, t.reason = true, why
 		return t, nil
 	}
 	for {

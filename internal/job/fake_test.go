@@ -91,7 +91,7 @@ type world struct {
 	image  map[int]int                // commit -> commit with the same image
 	clean  map[int]int                // the same for builds from nothing
 	revert string                     // why the culprit does not revert
-	script map[string]string          // "commit test" or "commit" -> outcomes
+	script map[string]string          // "commit test" or "commit boot" -> outcomes
 	// several makes a program one of several tests: "commit program" -> an
 	// outcome for each, the same in every run; behind a colon the program's own.
 	several map[string]string
@@ -205,10 +205,17 @@ func (w *world) bootOne(_ context.Context, k kernel.Kernel) (Bench, kernel.Boot,
 	if w.noBoot[i] {
 		return nil, kernel.Boot{Status: kernel.BootFailed, Reason: "no agent", Console: "boot log"}, nil
 	}
+	boot := kernel.Boot{Status: kernel.BootOK}
+	key := fmt.Sprintf("%d boot", i)
+	if s := w.script[key]; s != "" {
+		said := run("boot", s[min(w.made[key], len(s)-1)])
+		boot.Signature, boot.Reason = said.Signature, said.Reason
+		w.made[key]++
+	}
 	if w.open++; w.open > w.mayOpen {
 		w.t.Errorf("%d kernels are up at once: their memory is the host's", w.open)
 	}
-	return &fakeBench{w, i}, kernel.Boot{Status: kernel.BootOK}, nil
+	return &fakeBench{w, i}, boot, nil
 }
 
 type fakeBench struct {

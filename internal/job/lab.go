@@ -93,6 +93,8 @@ type subject struct {
 	shared map[string]*sharedRuns  // by test
 	done   map[string]*testRuns    // what was run, by program
 	before verdict.Before          // of a series, nil elsewhere
+	dead   string                  // why most programs cannot be run on it
+	booted *kernel.Boot            // the last boot of this job, until it counts as a run
 }
 
 // testRuns are the runs of a program on a kernel in this job.
@@ -163,7 +165,37 @@ func (s *subject) bootNow(ctx context.Context) (kernel.Boot, error) {
 	if s.kernel.Release == "" { // the image did not say
 		s.kernel.Release = boot.Release
 	}
+	s.booted = &boot
 	return boot, s.lab.Record.AppendBoot(ctx, s.lab.Job, s.cell(nil), boot)
+}
+
+// canRun says why nothing can be run of a program on a kernel that boots like
+// that, "" if it can. That a kernel does not boot is what a boot test finds out.
+func canRun(p runner.Program, boot kernel.Boot) string {
+	if p.Boot || boot.Status == kernel.BootOK {
+		return ""
+	}
+	return "does not boot: " + boot.Reason
+}
+
+// bootRun is one more run of a boot test, which boots the kernel anew unless that
+// has just been done.
+func (s *subject) bootRun(ctx context.Context, p runner.Program) (kernel.Run, error) {
+	for i := 1; ; i++ {
+		if s.booted == nil {
+			if _, err := s.bootNow(ctx); err != nil {
+				return kernel.Run{}, err
+			}
+		}
+		r := verdict.OfBoot(p.Name, *s.booted)
+		s.booted = nil
+		if p.Iterations > 1 {
+			r.Iterations = i
+		}
+		if r.Outcome != kernel.Pass || i >= p.Iterations {
+			return r, nil
+		}
+	}
 }
 
 // run returns one more run of p: the next recorded one, or a fresh one.
@@ -177,10 +209,11 @@ func (s *subject) run(ctx context.Context, p runner.Program) (r kernel.Run, reus
 		s.known[cell] = left[1:]
 		return left[0], true, nil
 	}
-	if err := s.ready(ctx); err != nil {
-		return r, false, err
+	if p.Boot {
+		r, err = s.bootRun(ctx, p)
+	} else if err = s.ready(ctx); err == nil {
+		r, err = s.bench.Run(ctx, p)
 	}
-	r, err = s.bench.Run(ctx, p)
 	if err != nil {
 		return r, false, err
 	}

@@ -28,7 +28,7 @@ func (l *Lab) Shows(ctx context.Context, c kernel.Commit, p runner.Program) (boo
 	s := l.subject(build.Kernel, c.SHA)
 	defer s.close()
 	boot, err := s.boot(ctx)
-	if err != nil || boot.Status != kernel.BootOK {
+	if err != nil || canRun(p, boot) != "" {
 		return false, err
 	}
 	var fails []kernel.Signature

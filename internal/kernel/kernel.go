@@ -81,6 +81,9 @@ type Test struct {
 	Racy bool `json:"racy,omitempty"`
 }
 
+// BootTest is the name of the test that is the boot of the kernel itself.
+const BootTest = "boot"
+
 // Outcome is what one run showed. It says what the kernel did; a Go error says
 // that we could not find out.
 type Outcome string

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"slices"
 	"time"
 
 	"github.com/kernel-bisect/kbisect/internal/kernel"
@@ -34,6 +35,9 @@ type tested struct {
 	trouble      string  // why we could not find out, "" where we could
 	seconds      float64 // of the runs, where known apart from build and boot
 }
+
+// judged says whether how the kernel boots is the verdict of a test.
+func (k *tested) judged() bool { return slices.ContainsFunc(k.tests, isBootTest) }
 
 // newExport arranges a result.
 func newExport(v any) (*export, error) {

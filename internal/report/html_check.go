@@ -63,7 +63,7 @@ func checkPage(r *kernel.CheckResult, links Links) *page {
 		boot = "ok, " + seconds(r.Boot.Seconds)
 	}
 	return &page{
-		Kind: "check", Verdict: checkSentence(r), Also: remarks(r.Tests), Tone: tone, Check: c, Command: plain(r.Command),
+		Kind: "check", Verdict: checkSentence(r), Also: remarks(&r.Boot, r.Tests), Tone: tone, Check: c, Command: plain(r.Command),
 		Facts: pairs(pair{"Kernel", r.Kernel.Release}, pair{"Profile", r.Profile}, pair{"Build", build}, pair{"Boot", boot}, pair{"Carried", carried(r.Carried)}),
 		Foot:  append(foot(r.ID, checkSchema, r.Seconds, r.Started, r.Host), pairs(pair{"Image", r.Kernel.Digest}, pair{"Modules", loaded(&r.Kernel)})...),
 	}

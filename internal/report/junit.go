@@ -61,7 +61,7 @@ type junitCause struct {
 }
 
 // JUnit writes a result, as JSON does, as JUnit XML: a suite per kernel, with
-// the cases build and boot before its tests. A failure is what the kernel did
+// the cases build and boot before its tests, unless boot is one of them. A failure is what the kernel did
 // wrong, a crash and a hang among it; an error is what we could not find out; a
 // test of a kernel that does not build or boot is skipped.
 func JUnit(w io.Writer, v any) error {
@@ -138,11 +138,12 @@ func (e *export) junitSuite(k *tested) junitSuite {
 		}
 		s.Cases = append(s.Cases, c)
 	}
-	if k.boot.Status == kernel.BootOK || k.boot.Status == kernel.BootFailed {
+	if !k.judged() && (k.boot.Status == kernel.BootOK || k.boot.Status == kernel.BootFailed) {
 		c := e.junitCase("boot", k.boot.Seconds)
 		if k.boot.Status == kernel.BootFailed {
 			c.Failure = cause("boot", "does not boot: "+k.boot.Reason, failure(k.boot.Signature)+"\n"+k.boot.Console)
 		}
+		c.Out = printable(complains(&k.boot, k.tests))
 		s.Cases = append(s.Cases, c)
 	}
 	if k.trouble != "" && k.boot.Status != kernel.BootOK {

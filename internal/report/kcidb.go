@@ -101,8 +101,8 @@ const (
 
 // KCIDB writes a result, as JSON does, in KCIDB's I/O schema v5.3: a checkout and
 // a build per kernel, its boot and its tests, and an issue per commit and test
-// where a commit is blamed. A kernel that does not build or boot has no tests:
-// none was run.
+// where a commit is blamed. A kernel that does not build or boot has no tests but
+// perhaps that of the boot: no other was run.
 func KCIDB(w io.Writer, v any) error {
 	e, err := newExport(v)
 	if err != nil {
@@ -148,20 +148,18 @@ func (e *export) kcidbKernel(out *kcidb, k *tested, num string, failing map[stri
 	test := func(id, path string) kcidbTest {
 		return kcidbTest{BuildID: b.ID, ID: e.kcidbID("test", num+"-"+id), Origin: origin, Environment: env, Path: path}
 	}
-	if k.boot.Status == kernel.BootOK || k.boot.Status == kernel.BootFailed {
+	if !k.judged() && (k.boot.Status == kernel.BootOK || k.boot.Status == kernel.BootFailed) {
 		t := test("boot", "boot")
-		t.Status, t.Duration = "PASS", max(number(k.boot.Seconds), 0)
+		t.Status, t.Duration, t.Comment = "PASS", max(number(k.boot.Seconds), 0), complains(&k.boot, k.tests)
 		if k.boot.Status == kernel.BootFailed {
 			t.Status, t.Comment, t.LogExcerpt = "FAIL", plain(k.boot.Reason), excerpt(k.boot.Console)
 		}
 		out.Tests = append(out.Tests, t)
 	}
-	if k.boot.Status == kernel.BootFailed || k.build != nil && k.build.Status != "" && k.build.Status != kernel.BuildOK {
-		return
-	}
+	dead := k.boot.Status == kernel.BootFailed || k.build != nil && k.build.Status != "" && k.build.Status != kernel.BuildOK
 	for i := range k.tests {
 		r := &k.tests[i]
-		if r.Verdict == "" {
+		if r.Verdict == "" || dead && r.Verdict == kernel.Untestable {
 			continue
 		}
 		t := test(itoa(i+1), kcidbPath(r.Name))

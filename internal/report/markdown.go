@@ -53,6 +53,7 @@ func MarkdownPart(v any, o MarkdownOptions) (string, error) {
 	}
 	e.mdTable(&b)
 	e.mdFirst(&b)
+	e.mdComplaints(&b)
 	if e.command != "" {
 		b.WriteString("\nTo reproduce:\n\n" + mdFence(plain(e.command)))
 	}
@@ -260,6 +261,19 @@ func (e *export) mdFirst(b *strings.Builder) {
 		told = told || !up
 		if up && e.mdFirstBad(b, k, name, told) {
 			return
+		}
+	}
+}
+
+// mdComplaints tells what kernels that boot complain of meanwhile, each complaint
+// where it is first heard.
+func (e *export) mdComplaints(b *strings.Builder) {
+	heard := map[string]bool{}
+	for i := range e.kernels {
+		k := &e.kernels[i]
+		if u := complains(&k.boot, k.tests); u != "" && !heard[u] {
+			heard[u] = true
+			b.WriteString("\nAt " + mdCode(k.name) + " " + mdText(u) + ".\n")
 		}
 	}
 }

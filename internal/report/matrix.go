@@ -117,7 +117,7 @@ func (m *matrix) sentence() string {
 func (m *matrix) also() string {
 	var parts []string
 	for i := range m.cols {
-		if u := remarks(m.cols[i].Tests); u != "" {
+		if u := remarks(&m.cols[i].Boot, m.cols[i].Tests); u != "" {
 			parts = append(parts, "on "+m.cols[i].name+" "+u)
 		}
 	}

@@ -81,9 +81,17 @@ func (s *series) also() string {
 		}
 	}
 	for i := range s.rows {
-		if u := remarks(s.rows[i].Tests); u != "" {
+		if u := remarks(&kernel.Boot{}, s.rows[i].Tests); u != "" {
 			parts = append(parts, "at "+s.rows[i].num+" "+u)
 			break // those behind it say the same again
+		}
+	}
+	heard := map[string]bool{}
+	for i := range s.rows {
+		r := &s.rows[i]
+		if u := complains(&r.Boot, r.Tests); u != "" && !heard[u] {
+			heard[u] = true
+			parts = append(parts, "at "+r.num+" "+u)
 		}
 	}
 	return strings.Join(parts, "; ")
@@ -247,15 +255,27 @@ func missing(tests []kernel.TestResult) string {
 }
 
 // remarks are what the verdicts alone do not tell.
-func remarks(tests []kernel.TestResult) string {
+func remarks(boot *kernel.Boot, tests []kernel.TestResult) string {
 	var parts []string
-	for _, s := range []string{missing(tests), unexpected(tests)} {
+	for _, s := range []string{missing(tests), unexpected(tests), complains(boot, tests)} {
 		if s != "" {
 			parts = append(parts, s)
 		}
 	}
 	return strings.Join(parts, "; ")
 }
+
+// complains tells what a kernel that boots complains of meanwhile, if no test
+// judges that.
+func complains(boot *kernel.Boot, tests []kernel.TestResult) string {
+	if boot.Status != kernel.BootOK || boot.Signature.Kind == "" || slices.ContainsFunc(tests, isBootTest) {
+		return ""
+	}
+	return "the kernel complains while it boots, which --test boot would judge: " + failure(boot.Signature)
+}
+
+// isBootTest says whether a test is that of the boot itself.
+func isBootTest(t kernel.TestResult) bool { return t.Name == kernel.BootTest }
 
 // tally counts verdicts: "11 good, 2 skipped".
 func tally(by map[kernel.Verdict][]string) string {

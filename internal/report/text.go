@@ -37,7 +37,7 @@ func Text(w io.Writer, v any, o TextOptions) error {
 // check writes the tests of one kernel.
 func (p *printer) check(r *kernel.CheckResult) {
 	p.line(cell{checkSentence(r), bold})
-	if s := remarks(r.Tests); s != "" {
+	if s := remarks(&r.Boot, r.Tests); s != "" {
 		p.text(s)
 	}
 	p.carried(r.Carried)

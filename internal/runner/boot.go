@@ -50,6 +50,9 @@ type Program struct {
 	Limit time.Duration // how long it may take
 	// Needs is what the guest must have, or it is skipped: see agentproto.CheckNeed.
 	Needs []string `json:",omitempty"`
+	// Boot says that the kernel's own start is the test, and that there is nothing
+	// to run: verdict.OfBoot judges it.
+	Boot bool `json:",omitempty"`
 	// Several says that Argv[0] runs several tests, one after another, if it
 	// gets the further arguments of each.
 	Several bool `json:"-"`
@@ -144,11 +147,7 @@ func (b *Booted) start(ctx context.Context, k kernel.Kernel) (kernel.Boot, error
 	b.Hello, err = s.Hello(ctx)
 	boot.Release = console.Clean([]byte(b.Hello.Release), maxRelease)
 	log := vm.Console.Bytes()
-	boot.Console = console.Clean(log, maxConsole)
-	if found := console.Scan(log); len(found) > 0 {
-		boot.Signature = found[0].Signature
-		boot.Reason = "during boot: " + found[0].Signature.Title
-	}
+	b.listen(&boot, log)
 	var refused *guest.BootError
 	switch {
 	case errors.As(err, &refused) && refused.Infra:
@@ -180,6 +179,8 @@ func (b *Booted) start(ctx context.Context, k kernel.Kernel) (kernel.Boot, error
 		} else if err != nil {
 			b.lab.Log.Warn("every run will start its program anew", zap.Error(err))
 		}
+		// No run has it on its console: that begins where the guest is forked.
+		b.listen(&boot, vm.Console.Bytes())
 	}
 	if b.snapshot, err = vm.Snapshot(); err != nil {
 		b.lab.Log.Warn("no snapshot, every run boots a guest of its own", zap.Error(err))
@@ -189,6 +190,15 @@ func (b *Booted) start(ctx context.Context, k kernel.Kernel) (kernel.Boot, error
 	}
 	b.ahead = newAhead(ctx, b.fork)
 	return boot, nil
+}
+
+// listen takes what the kernel has said until now.
+func (b *Booted) listen(boot *kernel.Boot, log []byte) {
+	boot.Console = console.Clean(log, maxConsole)
+	if found, _ := console.Allow(console.Scan(log), b.lab.Allowed); len(found) > 0 {
+		boot.Signature = found[0].Signature
+		boot.Reason = "during boot: " + found[0].Signature.Title
+	}
 }
 
 // maxProblems bounds what is kept of a guest's complaints.
