@@ -21,6 +21,13 @@ type sharedRuns struct {
 	reused int          // of them from the record
 	alone  bool         // from now on the test has guests of its own
 	failed bool         // for one did not pass, or nobody knows what upset it
+	fails  bool         // so it was when more was used up
+}
+
+// upset is what is on record of a shared guest in which a test did not pass, or that
+// something upset: it is no evidence, but a job that is resumed must know.
+func upset(test string) kernel.Run {
+	return kernel.Run{Test: test, Outcome: kernel.Infra, Reason: "it did not pass in a guest that it shared, and has guests of its own"}
 }
 
 // runsAfterFailure are wanted of a test that did not pass in a shared guest, in guests
@@ -43,20 +50,27 @@ func (s *subject) together(ctx context.Context, e Event, plan Plan) error {
 		if err != nil {
 			return err
 		}
+		at := slices.IndexFunc(runs, func(r kernel.Run) bool { return r.Outcome == kernel.Infra })
+		if at >= 0 {
+			runs = runs[:at]
+		}
 		n := min(len(runs), plan.Runs)
-		runs, more := slices.Clip(runs[:n]), runs[n:]
-		s.shared[p.Name] = &sharedRuns{runs: runs, more: more, reused: n}
-		if len(runs) < plan.Runs {
-			// One that had guests of its own did not pass in a shared one, of which
-			// nothing is on record. It need not show that again.
+		known := &sharedRuns{runs: slices.Clip(runs[:n]), more: runs[n:], reused: n, fails: at >= 0}
+		switch {
+		case n == plan.Runs:
+		case known.fails:
+			known = &sharedRuns{alone: true, failed: true}
+		default:
+			// One that has had guests of its own need not share any.
 			own, err := s.lab.Record.Runs(ctx, s.cell(&p), s.scope())
 			if err != nil {
 				return err
 			}
-			if n := len(evidence(own)); n >= verdict.RunsAgain(plan.Runs) {
-				s.shared[p.Name] = &sharedRuns{alone: true, failed: n > plan.Runs}
+			if len(evidence(own)) >= verdict.RunsAgain(plan.Runs) {
+				known = &sharedRuns{alone: true}
 			}
 		}
+		s.shared[p.Name] = known
 		several = append(several, p)
 	}
 	for round := range plan.Runs {
@@ -136,8 +150,7 @@ func (s *subject) append(ctx context.Context, p runner.Program, r kernel.Run) er
 // get through.
 func (s *subject) share(ctx context.Context, group []runner.Program) (blamed bool, err error) {
 	if len(group) == 1 {
-		s.distrust(group)
-		return true, nil
+		return true, s.distrust(ctx, group)
 	}
 	if err := s.ready(ctx); err != nil {
 		return false, err
@@ -156,28 +169,36 @@ func (s *subject) share(ctx context.Context, group []runner.Program) (blamed boo
 			blamed = blamed || in
 		}
 		if !blamed {
-			s.distrust(group)
+			return true, s.distrust(ctx, group)
 		}
 		return true, nil
 	}
+	// Those first that did not pass: if all ends here, they do not get away.
+	failed := slices.DeleteFunc(slices.Clone(group), func(p runner.Program) bool { _, ok := got[p.Name]; return ok })
+	if err := s.distrust(ctx, failed); err != nil {
+		return false, err
+	}
 	for _, p := range group {
-		r, ok := got[p.Name]
-		if !ok {
-			s.distrust([]runner.Program{p})
-			continue
-		}
-		if err := s.append(ctx, p, r); err != nil {
-			return false, err
+		if r, ok := got[p.Name]; ok {
+			if err := s.append(ctx, p, r); err != nil {
+				return false, err
+			}
 		}
 	}
 	return false, nil
 }
 
 // distrust has tests run in guests of their own.
-func (s *subject) distrust(ps []runner.Program) {
+func (s *subject) distrust(ctx context.Context, ps []runner.Program) error {
 	for _, p := range ps {
 		s.shared[p.Name].alone, s.shared[p.Name].failed = true, true
+		r := upset(p.Name)
+		s.sign(&r)
+		if err := s.lab.Record.AppendRun(ctx, s.lab.Job, s.sharedCell(p), r); err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
 func (s *subject) sharedCell(p runner.Program) string { return s.cell(&p) + "-shared" }
@@ -201,7 +222,9 @@ func (s *subject) again(ctx context.Context, ps []runner.Program, tell func(text
 		for _, p := range group {
 			r, ok := got[p.Name]
 			if !ok {
-				s.shared[p.Name].failed = true
+				if err := s.distrust(ctx, []runner.Program{p}); err != nil {
+					return err
+				}
 				left = append(left, p)
 				continue
 			}
@@ -235,6 +258,9 @@ func (s *subject) sharing(ctx context.Context, ps []runner.Program) (alone, grou
 			known.runs, known.more = append(known.runs, known.more[0]), known.more[1:]
 			d.reused++
 			continue
+		}
+		if passes && known.fails {
+			known.alone, known.failed, passes = true, true, false
 		}
 		if passes {
 			// Where an earlier job gave it a guest of its own, that is on record.

@@ -248,3 +248,45 @@ func TestComparedAloneAfterAFailure(t *testing.T) {
 		t.Error("what failed in a shared guest was not tried alone")
 	}
 }
+
+// Wherever the power goes, a test that did not pass in a shared guest has no second
+// chance: what it came to is what it would have come to.
+func TestSharedGuestsResume(t *testing.T) {
+	world := func() *world {
+		w := newWorld(t, 1)
+		for test, outcomes := range map[string]string{"1": "fp", "3": "pfp", "5": "fpf", "6": "s"} {
+			w.script["0 "+test] = outcomes
+		}
+		return w
+	}
+	w := world()
+	_, all, err := check(t, w, w.lab("job"), sharing(8, 2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, compared := verdicts(all), 0
+	for cut := 0; ; cut++ {
+		w := world()
+		w.left = cut
+		if _, _, err := check(t, w, w.lab("job"), sharing(8, 2)); err == nil {
+			break
+		}
+		// What was run and not recorded is run again, and comes out as the next letter.
+		lost := -len(w.record.runs)
+		for _, n := range w.made {
+			lost += n
+		}
+		if lost > 0 {
+			continue
+		}
+		compared++
+		w.left = -1
+		if _, all, err := check(t, w, w.lab("job"), sharing(8, 2)); err != nil || verdicts(all) != want {
+			t.Errorf("cut %d: %v\n%s, want\n%s", cut, err, verdicts(all), want)
+		}
+	}
+	// All but those in the middle of what a guest came to.
+	if compared < 40 {
+		t.Errorf("only %d cuts leave nothing out of the record", compared)
+	}
+}
