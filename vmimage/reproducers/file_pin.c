@@ -92,6 +92,7 @@ static void fork_referred(struct region *region, const struct repro_case *self)
 
 	/* Makes fork() look at this process's pages one by one... */
 	elsewhere.addr = map_alone(region->size);
+	pin.must_be_granted = true;	/* ordinary memory */
 	region_fill(&elsewhere, BEFORE_FORK);
 	pin_take(&pin, &elsewhere);
 	/* ...and at this mapping: it has had a page of its own. */

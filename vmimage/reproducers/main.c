@@ -154,13 +154,16 @@ static void time_is_up(int signal)
 	_exit(EXIT_BAIL_OUT);
 }
 
+/* 0 seconds are no limit. */
 static _Noreturn void run(const struct test *test, unsigned int seconds)
 {
 	struct region region;
 
 	/* The child, if any, dies with this process: peer.c. */
-	signal(SIGALRM, time_is_up);
-	alarm(seconds);
+	if (seconds) {
+		signal(SIGALRM, time_is_up);
+		alarm(seconds);
+	}
 	if (test->the_case->known &&
 	    test->the_case->known_forms & FORM_BIT(test->memory->form))
 		known_to_fail(test->the_case->known);
@@ -357,5 +360,9 @@ int main(int argc, char **argv)
 	if (count > 1)
 		return run_all(tests, count);
 	ktap_test(1, tests[0].name);
-	run(&tests[0], time_limit(tests[0].the_case) - 5);
+	/*
+	 * A fault that is never resolved is what a broken kernel does: whoever
+	 * asked for one test sees it hang, it does not call itself an error.
+	 */
+	run(&tests[0], 0);
 }

@@ -142,6 +142,13 @@ void peer_idle(struct peer *parent, const struct region *region)
 	(void)region;
 }
 
+void peer_keeps_copy(struct peer *parent, const struct region *region)
+{
+	(void)parent;
+	expect_region(region, BEFORE_FORK, AFTER_FORK, "child's memory",
+		      "the parent's write is visible: missed COW");
+}
+
 void outlive_child(const struct region *region)
 {
 	struct peer *child = peer_fork(peer_idle, region);

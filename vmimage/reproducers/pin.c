@@ -17,6 +17,7 @@ struct pin pin_open(const struct pin_user *user, const struct region *region)
 
 	if (pin.size > PIN_AT_MOST)
 		pin.size = PIN_AT_MOST;
+	pin.must_be_granted = region_in(region, ANON_FORMS | FORM_BIT(KSM));
 	user->open(&pin);
 	return pin;
 }
@@ -31,8 +32,8 @@ void pin_refused(const struct pin *pin)
 	/* Having no memory for it is not a refusal. */
 	if (!pin->must_be_granted || errno == ENOMEM)
 		return;
-	diagnostic("%s: expected to be granted, saw it refused: %s",
-		   pin->user->name, strerror(errno));
+	diagnostic("%s: expected it, saw %s: pin refused", pin->user->name,
+		   strerror(errno));
 	fail();
 }
 

@@ -13,7 +13,8 @@ struct region;
 struct pin {
 	const struct pin_user *user;
 	size_t size;	/* of what is pinned: the beginning of the region */
-	bool must_be_granted;	/* pin_refused() is then the verdict */
+	/* pin_refused() is then the verdict; so it is of anonymous memory. */
+	bool must_be_granted;
 	/* The user's own: */
 	int fd;
 	void *addr;

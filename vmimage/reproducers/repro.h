@@ -17,7 +17,7 @@
 #define BEFORE_FORK 0x11
 #define AFTER_FORK 0x5a
 
-/* The host kills the guest's test after this long; ours (main.c) is shorter. */
+/* A test that takes this long hangs: whoever runs it kills it then (--list). */
 #define TIMEOUT_SECONDS 60
 
 /* --- memory.c: the kinds of memory --------------------------------------- */
@@ -195,6 +195,8 @@ void peer_pass_turn(struct peer *peer);
 void peer_finish(struct peer *child);
 /* For a child that has nothing to do but to be there, until peer_finish(). */
 void peer_idle(struct peer *parent, const struct region *region);
+/* For one that is there and fails unless its memory is as of fork() then. */
+void peer_keeps_copy(struct peer *parent, const struct region *region);
 /* Forks a child that exits at once: the memory was shared and is ours again. */
 void outlive_child(const struct region *region);
 

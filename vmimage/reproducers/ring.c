@@ -68,9 +68,14 @@ bool ring_try_buffer(struct ring *ring, void *addr, size_t size)
 
 void ring_register_buffer(struct ring *ring, void *addr, size_t size)
 {
-	if (!ring_try_buffer(ring, addr, size))
-		skip("io_uring does not register a buffer: %s",
-		     strerror(errno));
+	if (ring_try_buffer(ring, addr, size))
+		return;
+	/* Having no memory for it is not a refusal. */
+	if (errno == ENOMEM)
+		bail_out("io_uring does not register a buffer");
+	diagnostic("a fixed buffer of io_uring: expected it, saw %s: pin refused",
+		   strerror(errno));
+	fail();
 }
 
 void ring_unregister_buffers(struct ring *ring)

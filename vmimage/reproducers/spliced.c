@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -23,12 +24,14 @@ struct spliced splice_region(const struct region *region)
 	if (iov.iov_len > (size_t)capacity)
 		iov.iov_len = capacity;
 
+	/* Whatever it is: the process can read it, and the pipe is empty. */
 	spliced = vmsplice(fds[1], &iov, 1, SPLICE_F_NONBLOCK);
-	if (spliced < 0)
+	if (spliced < 0 && errno == ENOMEM)
 		bail_out("vmsplice");
-	if (!spliced) {
-		errno = 0;
-		bail_out("vmsplice took no page");
+	if (spliced <= 0) {
+		diagnostic("vmsplice of the memory: expected pages, saw %s: refused",
+			   spliced ? strerror(errno) : "none");
+		fail();
 	}
 	/* Readers then see an end and cannot wait for more. */
 	close(fds[1]);

@@ -67,13 +67,14 @@ static void fork_told(const struct region *region)
 	errno = pthread_create(&watcher, NULL, take_event, &uffd);
 	if (errno)
 		bail_out("pthread_create");
-	child = peer_fork(peer_idle, region);
+	child = peer_fork(peer_keeps_copy, region);
 	pthread_join(watcher, &told);
 	errno = 0;
 	if (!told)
 		bail_out("userfaultfd did not tell of the fork");
 	expect_watched(getpid(), region, true, "parent's");
 	expect_watched(peer_pid(child), region, true, "child's");
+	peer_finish(child);
 	pass();
 }
 
