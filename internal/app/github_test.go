@@ -771,7 +771,7 @@ func TestSeriesPull(t *testing.T) {
 // What was pushed while it ran has its own verdict, which a slower one does not
 // write over.
 func TestSeriesPullIsLate(t *testing.T) {
-	p := newPulled(t, "300ms", true)
+	p := newPulled(t, "60ms", true)
 	const token = "ghs_of_actions"
 	p.hub = githubtest.New(t, githubtest.Options{Token: token})
 	p.hub.AddRepo(hubRepo, p.origin, map[string]string{"main": p.tip})
