@@ -152,8 +152,15 @@ func (b *bisection) probe(ctx context.Context, p bisect.Probe) error {
 	return b.judge(step, c, p, r)
 }
 
-// isEnd says whether a probe is of an end that the user named.
-func isEnd(p bisect.Probe) bool { return p.Why == bisect.WhyBadEnd || p.Why == bisect.WhyGoodEnd }
+// isEnd says whether a commit is an end that the user named, whatever it is run for.
+func (b *bisection) isEnd(commit int) bool {
+	return commit == bisect.GoodEnd || commit == b.Graph.Len()-1
+}
+
+// failed says whether a commit has failed as chased, in any step: that is not given up.
+func (b *bisection) failed(sha string) bool {
+	return slices.ContainsFunc(b.res.Steps, func(s kernel.BisectStep) bool { return s.SHA == sha && s.Fails > 0 })
+}
 
 // step returns the record of the commit under test. One that the search comes
 // back to takes its record along to the end: a noisy search goes to and fro, and
@@ -228,7 +235,7 @@ func (b *bisection) build(ctx context.Context, p bisect.Probe, c kernel.Commit) 
 	if err != nil {
 		return build, err
 	}
-	if build.Status == kernel.BuildRefused && isEnd(p) {
+	if build.Status == kernel.BuildRefused && b.isEnd(p.Commit) {
 		return build, &RefusedError{c.Short(), build.Error}
 	}
 	b.builds[p.Commit] = build
@@ -322,7 +329,11 @@ var errInfra = errors.New("the test cannot be run")
 func (b *bisection) judge(step *kernel.BisectStep, c kernel.Commit, p bisect.Probe, r kernel.Run) error {
 	b.res.Runs++
 	switch {
-	case r.Outcome == kernel.Infra && r.GaveUp && !isEnd(p):
+	case r.Outcome == kernel.Infra && r.GaveUp && b.failed(c.SHA) && b.other < maxOther:
+		b.other++
+		b.search.Observe(bisect.Observation{Commit: p.Commit, Iterations: p.Iterations, Other: true})
+		return nil
+	case r.Outcome == kernel.Infra && r.GaveUp && !b.isEnd(p.Commit):
 		b.skip(step, c, p, "the test cannot find out there: "+r.Reason)
 		return nil
 	case r.Outcome == kernel.Infra:
@@ -345,7 +356,7 @@ func (b *bisection) judge(step *kernel.BisectStep, c kernel.Commit, p bisect.Pro
 		if step.Fails == 0 {
 			step.Signature, step.Console, step.Output = r.Signature, r.Console, r.Output
 		}
-		if b.other++; b.other >= maxOther && step.Fails == 0 {
+		if b.other++; b.other >= maxOther && !b.failed(c.SHA) {
 			b.skip(step, c, p, "fails in another way: "+r.Signature.String())
 			return nil
 		}

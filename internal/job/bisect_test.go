@@ -58,6 +58,7 @@ func TestBisect(t *testing.T) {
 		{"parent cannot be configured", func(w *world) { w.build[5] = kernel.BuildRefused; w.badFrom(6, "a", "f") }, "set 5 6"},
 		{"parent does not boot", func(w *world) { w.noBoot[5] = true; w.badFrom(6, "a", "f") }, "set 5 6"},
 		{"parent skips", func(w *world) { w.script["5 a"] = "s"; w.badFrom(6, "a", "f") }, "set 5 6"},
+		{"the test gives up on the culprit, which has failed", func(w *world) { w.badFrom(4, "a", "f"); w.script["4 a"] = "fbf" }, "found 4"},
 		{"the test gives up on the parent", func(w *world) { w.script["5 a"] = "b"; w.badFrom(6, "a", "f") }, "set 5 6"},
 		{"parent fails in another way", func(w *world) { w.script["5 a"] = "o"; w.badFrom(6, "a", "f") }, "set 5 6"},
 		{"other failures now and then", func(w *world) { w.script["5 a"] = "poppoppp"; w.badFrom(6, "a", "fof") }, "found 6"},

@@ -160,6 +160,9 @@ func (l *Lab) tryAgain(ctx context.Context, f Finding, c kernel.Commit, k kernel
 			return t, err
 		}
 		switch {
+		case r.Outcome == kernel.Infra && r.GaveUp:
+			t.reason = "the test cannot find out there: " + r.Reason
+			return t, nil
 		case r.Outcome == kernel.Infra:
 			return t, fmt.Errorf("the test cannot be run on %s: %s", c.Short(), r.Reason)
 		case r.Outcome == kernel.Skip:

@@ -46,6 +46,11 @@ func TestConfirm(t *testing.T) {
 			Parent:  kernel.Rebuilt{SHA: sha(3), Same: true, Verdict: kernel.Good, Runs: 5, Fails: 1},
 			Revert:  &kernel.Revert{Status: kernel.Cures, Runs: 3},
 		}, true},
+		{"the test gives up without it", func(w *world, _ *Finding) { w.script["900 repro"] = "b" }, kernel.Confirmation{
+			Culprit: kernel.Rebuilt{SHA: sha(4), Same: true, Verdict: kernel.Bad, Runs: 2, Fails: 2},
+			Parent:  kernel.Rebuilt{SHA: sha(3), Same: true, Verdict: kernel.Good, Runs: 3},
+			Revert:  &kernel.Revert{Status: kernel.RevertUnclear, Reason: "the test cannot find out there: test: fork: Cannot allocate memory"},
+		}, true},
 		{"stale objects", func(w *world, _ *Finding) { w.clean[4] = 3 }, kernel.Confirmation{
 			Culprit: kernel.Rebuilt{SHA: sha(4), Verdict: kernel.Good, Runs: 3},
 			Parent:  kernel.Rebuilt{SHA: sha(3), Same: true, Verdict: kernel.Good, Runs: 3},
