@@ -36,15 +36,15 @@ func TestBootIsATest(t *testing.T) {
 		t.Errorf("not asked for: status %d\n%s", got.status, got.stdout)
 	}
 	res := decode[kernel.CheckResult](t, 1, append(args, "--test", "boot")...)
-	if v := verdicts(res.Tests); v["cow/fork-basic/base"] != kernel.Good || v["boot"] != kernel.Bad {
+	if v := verdicts(res.Tests); v["cow/fork-basic/base"] != kernel.Good || v[kernel.BootTest] != kernel.Good || v[kernel.QuietTest] != kernel.Bad {
 		t.Errorf("%v", v)
 	}
 	for _, tr := range res.Tests {
-		if tr.Name == "boot" && (tr.Signature.Title != title || tr.Fails != 2 || !strings.Contains(tr.Console, title[:7])) {
+		if tr.Name == kernel.QuietTest && (tr.Signature.Title != title || tr.Fails != 2 || !strings.Contains(tr.Output, title[:7])) {
 			t.Errorf("%+v", tr)
 		}
 	}
-	if sound := decode[kernel.CheckResult](t, 0, "check", "--repo", seriesRepo, "--rev", "longterm", "--test", "boot"); sound.Tests[0].Verdict != kernel.Good {
+	if sound := decode[kernel.CheckResult](t, 0, "check", "--repo", seriesRepo, "--rev", "longterm", "--test", "boot"); len(sound.Tests) != 2 || sound.Tests[0].Verdict != kernel.Good || sound.Tests[1].Verdict != kernel.Good {
 		t.Errorf("the sound kernel: %+v", sound.Tests)
 	}
 	found := decode[kernel.BisectResult](t, 0, "bisect", "--repo", seriesRepo, "--good", "base", "--bad", "mutant/boot-panic", "--test", "boot", "--no-confirm")

@@ -276,6 +276,9 @@ func (o *options) runBisect(ctx context.Context, ws *workspace, id string, req r
 	if err != nil {
 		return err
 	}
+	if programs[0].Boot { // to boot more often in one run would save nothing
+		req.Search.MaxIterations = 1
+	}
 	how := req.Search
 	whole, err := newHunt(ctx, repo, req, older, newer)
 	if err != nil {

@@ -156,7 +156,7 @@ func (r request) programs() ([]runner.Program, error) {
 // bootTest needs no program: the kernel's own start is the test.
 var bootTest = kernel.Test{
 	Name: kernel.BootTest, Class: "boot", Timeout: int(guest.DefaultLimits.Boot / time.Second),
-	Description: "the kernel comes up to the guest agent, without a warning, an oops or a hang",
+	Description: "the kernel comes up to the guest agent, and (boot/quiet) without a warning, an oops or a stall",
 }
 
 // catalogue are the tests that can be named: those of the guest image, and the boot.

@@ -288,7 +288,7 @@ type tested struct {
 
 // subject returns the kernel under test.
 func (b *bisection) subject(commit int, sha string, k kernel.Kernel) *tested {
-	s := b.lab.subject(k, sha)
+	s := b.lab.subject(k, sha, b.program)
 	cell := s.cell(nil)
 	if b.subjects[cell] == nil {
 		b.subjects[cell] = &tested{subject: s, first: commit, twins: map[int]bool{}}

@@ -125,7 +125,7 @@ func (b *configSearch) ends(ctx context.Context) (bool, error) {
 func (b *configSearch) calibrate(ctx context.Context, k kernel.Kernel) (bool, error) {
 	step := &b.res.Steps[1]
 	defer b.done(1, time.Now())
-	s := b.lab.subject(k, b.Commit.SHA)
+	s := b.lab.subject(k, b.Commit.SHA, b.Program)
 	defer s.close()
 	boot, err := s.boot(ctx)
 	if err != nil {

@@ -143,7 +143,7 @@ type tried struct {
 // passes takes ln(1-confidence) / ln((1-rate)/(1-false rate)) runs.
 func (l *Lab) tryAgain(ctx context.Context, f Finding, c kernel.Commit, k kernel.Kernel, why string) (tried, error) {
 	t := tried{verdict: kernel.Untestable}
-	s := l.subject(k, c.SHA)
+	s := l.subject(k, c.SHA, f.Program)
 	defer s.close()
 	boot, err := s.boot(ctx)
 	if err != nil {

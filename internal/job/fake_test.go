@@ -91,7 +91,9 @@ type world struct {
 	image  map[int]int                // commit -> commit with the same image
 	clean  map[int]int                // the same for builds from nothing
 	revert string                     // why the culprit does not revert
-	script map[string]string          // "commit test" or "commit boot" -> outcomes
+	// "commit test" or "commit boot" -> outcomes; of a boot, n is that it does not come
+	// up, and N that it does when it is tried once more.
+	script map[string]string
 	// several makes a program one of several tests: "commit program" -> an
 	// outcome for each, the same in every run; behind a colon the program's own.
 	several map[string]string
@@ -208,9 +210,17 @@ func (w *world) bootOne(_ context.Context, k kernel.Kernel) (Bench, kernel.Boot,
 	boot := kernel.Boot{Status: kernel.BootOK}
 	key := fmt.Sprintf("%d boot", i)
 	if s := w.script[key]; s != "" {
-		said := run("boot", s[min(w.made[key], len(s)-1)])
-		boot.Signature, boot.Reason = said.Signature, said.Reason
+		letter := s[min(w.made[key], len(s)-1)]
 		w.made[key]++
+		switch letter {
+		case 'n':
+			return nil, kernel.Boot{Status: kernel.BootFailed, Reason: "no agent"}, nil
+		case 'N':
+			boot.Failed = &kernel.Boot{Status: kernel.BootFailed, Reason: "no agent"}
+		default:
+			said := run("boot", letter)
+			boot.Signature, boot.Reason = said.Signature, said.Reason
+		}
 	}
 	if w.open++; w.open > w.mayOpen {
 		w.t.Errorf("%d kernels are up at once: their memory is the host's", w.open)

@@ -94,7 +94,10 @@ type subject struct {
 	done   map[string]*testRuns    // what was run, by program
 	before verdict.Before          // of a series, nil elsewhere
 	dead   string                  // why most programs cannot be run on it
-	booted *kernel.Boot            // the last boot of this job, until it counts as a run
+	boots  bool                    // every boot is a run of the boot test
+	only   bool                    // and nothing else is to be run
+	booted int                     // of those on record and not used yet, how many were made here
+	down   error                   // it booted before and does not now
 }
 
 // testRuns are the runs of a program on a kernel in this job.
@@ -104,8 +107,16 @@ type testRuns struct {
 	lost   bool // we could not find out, and the runner has tried several times
 }
 
-func (l *Lab) subject(k kernel.Kernel, commit string) *subject {
-	return &subject{lab: l, kernel: k, commit: commit, known: map[string][]kernel.Run{}, shared: map[string]*sharedRuns{}, done: map[string]*testRuns{}}
+// subject is a kernel to run programs on: if the boot test is one of them, every boot
+// of it counts.
+func (l *Lab) subject(k kernel.Kernel, commit string, ps ...runner.Program) *subject {
+	n := 0
+	for _, p := range ps {
+		if p.Boot {
+			n++
+		}
+	}
+	return &subject{lab: l, kernel: k, commit: commit, boots: n > 0, only: n == len(ps) && n > 0, known: map[string][]kernel.Run{}, shared: map[string]*sharedRuns{}, done: map[string]*testRuns{}}
 }
 
 func (s *subject) close() {
@@ -124,6 +135,9 @@ func (s *subject) cell(p *runner.Program) string {
 	}
 	if p != nil {
 		q := *p
+		if q.Boot {
+			q = bootProgram
+		}
 		if q.Iterations == 1 {
 			q.Iterations = 0 // the same runs
 		}
@@ -141,15 +155,29 @@ func (s *subject) scope() string {
 	return ""
 }
 
+// bootProgram is the boot test: a run of it is a boot.
+var bootProgram = runner.Program{Name: kernel.BootTest, Boot: true}
+
 // boot returns how the kernel boots, from the record if it is there. Another
-// job's failure is tried again: a boot costs little and hosts differ.
+// job's failure is tried again: a boot costs little and hosts differ. Where boots
+// are runs, what is on record of a job in which they were not is the first.
 func (s *subject) boot(ctx context.Context) (kernel.Boot, error) {
 	cell := s.cell(nil)
 	old, ok, err := s.lab.Record.Boot(ctx, cell, s.scope())
 	if err != nil {
 		return kernel.Boot{}, err
 	}
-	if ok && old.Status == kernel.BootOK {
+	if ok && s.boots {
+		if runs, err := s.recorded(ctx, bootProgram); err != nil {
+			return kernel.Boot{}, err
+		} else if len(runs) == 0 {
+			if err := s.bootRan(ctx, old); err != nil {
+				return kernel.Boot{}, err
+			}
+			s.booted = 0
+		}
+	}
+	if ok && (old.Status == kernel.BootOK || s.only) {
 		return old, nil
 	}
 	return s.bootNow(ctx)
@@ -165,8 +193,35 @@ func (s *subject) bootNow(ctx context.Context) (kernel.Boot, error) {
 	if s.kernel.Release == "" { // the image did not say
 		s.kernel.Release = boot.Release
 	}
-	s.booted = &boot
+	failed := boot.Failed
+	boot.Failed = nil
+	if failed != nil {
+		if err := s.bootRan(ctx, *failed); err != nil {
+			return boot, err
+		}
+	}
+	if err := s.bootRan(ctx, boot); err != nil {
+		return boot, err
+	}
 	return boot, s.lab.Record.AppendBoot(ctx, s.lab.Job, s.cell(nil), boot)
+}
+
+// bootRan puts a boot on record as a run of the boot test, if that was asked for.
+func (s *subject) bootRan(ctx context.Context, b kernel.Boot) error {
+	if !s.boots {
+		return nil
+	}
+	r := verdict.OfBoot(b)
+	s.sign(&r)
+	cell := s.cell(&bootProgram)
+	if err := s.lab.Record.AppendRun(ctx, s.lab.Job, cell, r); err != nil {
+		return err
+	}
+	if _, ok := s.known[cell]; ok {
+		s.known[cell] = append(s.known[cell], r)
+	}
+	s.booted++
+	return nil
 }
 
 // canRun says why nothing can be run of a program on a kernel that boots like
@@ -178,26 +233,6 @@ func canRun(p runner.Program, boot kernel.Boot) string {
 	return "does not boot: " + boot.Reason
 }
 
-// bootRun is one more run of a boot test, which boots the kernel anew unless that
-// has just been done.
-func (s *subject) bootRun(ctx context.Context, p runner.Program) (kernel.Run, error) {
-	for i := 1; ; i++ {
-		if s.booted == nil {
-			if _, err := s.bootNow(ctx); err != nil {
-				return kernel.Run{}, err
-			}
-		}
-		r := verdict.OfBoot(p.Name, *s.booted)
-		s.booted = nil
-		if p.Iterations > 1 {
-			r.Iterations = i
-		}
-		if r.Outcome != kernel.Pass || i >= p.Iterations {
-			return r, nil
-		}
-	}
-}
-
 // run returns one more run of p: the next recorded one, or a fresh one.
 func (s *subject) run(ctx context.Context, p runner.Program) (r kernel.Run, reused bool, err error) {
 	cell := s.cell(&p)
@@ -205,14 +240,25 @@ func (s *subject) run(ctx context.Context, p runner.Program) (r kernel.Run, reus
 	if err != nil {
 		return r, false, err
 	}
+	if p.Boot && len(left) == 0 {
+		if _, err := s.bootNow(ctx); err != nil {
+			return r, false, err
+		}
+		left = s.known[cell]
+	}
 	if len(left) > 0 {
 		s.known[cell] = left[1:]
-		return left[0], true, nil
+		reused = true
+		if p.Boot && s.booted >= len(left) {
+			s.booted, reused = len(left)-1, false
+		}
+		return left[0], reused, nil
 	}
-	if p.Boot {
-		r, err = s.bootRun(ctx, p)
-	} else if err = s.ready(ctx); err == nil {
+	switch err = s.ready(ctx); {
+	case err == nil:
 		r, err = s.bench.Run(ctx, p)
+	case s.down != nil: // the others need not go down with it
+		r, err = kernel.Run{Test: p.Name, Outcome: kernel.Infra, Reason: s.down.Error()}, nil
 	}
 	if err != nil {
 		return r, false, err
@@ -239,20 +285,29 @@ func (s *subject) sign(r *kernel.Run) {
 	r.Commit, r.Release, r.Kernel, r.Carried = s.commit, s.kernel.Release, s.kernel.Digest, s.kernel.Carried
 }
 
-// ready boots the kernel unless it is up.
+// ready boots the kernel unless it is up. One that was down then is so for the rest of
+// the job, which says so of what it had yet to run.
 func (s *subject) ready(ctx context.Context) error {
 	if s.bench != nil {
 		return nil
 	}
-	boot, err := s.bootNow(ctx)
-	if err != nil {
-		return err
+	if s.down != nil {
+		return s.down
 	}
-	if boot.Status != kernel.BootOK {
-		return fmt.Errorf("kernel %s booted before and does not now: %s", s.kernel.Release, boot.Reason)
+	var boot kernel.Boot
+	for range readyTries {
+		var err error
+		if boot, err = s.bootNow(ctx); err != nil || boot.Status == kernel.BootOK {
+			return err
+		}
 	}
-	return nil
+	s.down = fmt.Errorf("kernel %s booted before and does not now: %s", s.kernel.Release, boot.Reason)
+	return s.down
 }
+
+// readyTries is how often a kernel is booted that has booted before: one that fails
+// every other time has its tests run in seven of eight cases.
+const readyTries = 3
 
 // evidence leaves out what says nothing about the kernel.
 func evidence(runs []kernel.Run) []kernel.Run {

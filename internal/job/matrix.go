@@ -41,7 +41,7 @@ func (l *Lab) Matrix(ctx context.Context, kernels []kernel.Kernel, plan Plan, re
 // column boots and tests one kernel; after an error it has the tests that are
 // through.
 func (l *Lab) column(ctx context.Context, e Event, plan Plan, col *kernel.KernelResult) error {
-	s := l.subject(col.Kernel, "")
+	s := l.subject(col.Kernel, "", plan.Programs...)
 	defer s.close()
 	e.Phase = "boot"
 	l.notify(e)

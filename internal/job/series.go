@@ -73,7 +73,7 @@ func (st *seriesTest) row(ctx context.Context, e Event, left []kernel.Commit) (k
 		row.Tests = st.plan.Untestable(row.Build.Trouble())
 		return row, nil, nil
 	}
-	s := l.subject(row.Build.Kernel, row.SHA)
+	s := l.subject(row.Build.Kernel, row.SHA, st.plan.Programs...)
 	s.before = st.before()
 	seen := slices.IndexFunc(st.subjects, func(o *subject) bool { return o != nil && o.cell(nil) == s.cell(nil) })
 	if seen >= 0 {
@@ -172,7 +172,7 @@ func (st *seriesTest) compare(ctx context.Context, e Event) error {
 		for _, i := range order {
 			s := sites[i].subject
 			st.up.use(s)
-			err := s.again(ctx, want[i], func(text string) {
+			err := s.again(ctx, want[i], st.plan, func(text string) {
 				e.Text = text + " on " + st.name(sites[i].row)
 				st.lab.notify(e)
 			})

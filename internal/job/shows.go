@@ -25,7 +25,7 @@ func (l *Lab) Shows(ctx context.Context, c kernel.Commit, p runner.Program) (boo
 	if err != nil || build.Status != kernel.BuildOK {
 		return false, err
 	}
-	s := l.subject(build.Kernel, c.SHA)
+	s := l.subject(build.Kernel, c.SHA, p)
 	defer s.close()
 	boot, err := s.boot(ctx)
 	if err != nil || canRun(p, boot) != "" {

@@ -21,14 +21,15 @@ type sharedRuns struct {
 	reused int          // of them from the record
 	alone  bool         // from now on the test has guests of its own
 	failed bool         // for one did not pass, or nobody knows what upset it
-	fails  bool         // so it was when more was used up
 }
 
-// upset is what is on record of a shared guest in which a test did not pass, or that
-// something upset: it is no evidence, but a job that is resumed must know.
-func upset(test string) kernel.Run {
-	return kernel.Run{Test: test, Outcome: kernel.Infra, Reason: "it did not pass in a guest that it shared, and has guests of its own"}
-}
+// What is on record of a shared guest in which a test did not pass, or that something
+// upset, and of one that turned out not to be to blame. They are no evidence, but a job
+// that is resumed, and every other one, must know.
+const (
+	didNotPass = "it did not pass in a guest that it shared, and has guests of its own"
+	cleared    = "what it shared a guest with had upset that"
+)
 
 // runsAfterFailure are wanted of a test that did not pass in a shared guest, in guests
 // of its own, where it passes: with two, who failed there would have a second chance.
@@ -50,17 +51,19 @@ func (s *subject) together(ctx context.Context, e Event, plan Plan) error {
 		if err != nil {
 			return err
 		}
-		at := slices.IndexFunc(runs, func(r kernel.Run) bool { return r.Outcome == kernel.Infra })
-		if at >= 0 {
-			runs = runs[:at]
+		failed := false
+		for _, r := range runs {
+			if r.Outcome == kernel.Infra {
+				failed = r.Reason != cleared
+			}
 		}
+		runs = evidence(runs)
 		n := min(len(runs), plan.Runs)
-		known := &sharedRuns{runs: slices.Clip(runs[:n]), more: runs[n:], reused: n, fails: at >= 0}
+		known := &sharedRuns{runs: slices.Clip(runs[:n]), more: runs[n:], reused: n}
 		switch {
-		case n == plan.Runs:
-		case known.fails:
+		case failed:
 			known = &sharedRuns{alone: true, failed: true}
-		default:
+		case n < plan.Runs:
 			// One that has had guests of its own need not share any.
 			own, err := s.lab.Record.Runs(ctx, s.cell(&p), s.scope())
 			if err != nil {
@@ -121,6 +124,9 @@ func (s *subject) planOut(ctx context.Context, ps []runner.Program) (rest []runn
 		return nil, nil
 	}
 	if err := s.ready(ctx); err != nil {
+		if s.down != nil {
+			return nil, nil // each of them will say so
+		}
 		return nil, err
 	}
 	for _, p := range ps {
@@ -147,19 +153,20 @@ func (s *subject) append(ctx context.Context, p runner.Program, r kernel.Run) er
 // share runs tests in one guest. When that tells nothing, because one of them
 // upset the kernel, its halves are tried. blamed says that it was upset: that is
 // evidence against the one that is left alone, or against all where both halves
-// get through.
+// get through. On record it is against all until somebody is blamed.
 func (s *subject) share(ctx context.Context, group []runner.Program) (blamed bool, err error) {
 	if len(group) == 1 {
 		return true, s.distrust(ctx, group)
 	}
-	if err := s.ready(ctx); err != nil {
-		return false, err
-	}
+	// The bench is up: planOut has seen to it, and shared guests do not take it down.
 	got, err := s.bench.RunTogether(ctx, group)
 	if err != nil {
 		return false, err
 	}
 	if len(got) == 0 {
+		if err := s.mark(ctx, group, didNotPass); err != nil {
+			return false, err
+		}
 		half := len(group) / 2
 		for _, part := range [][]runner.Program{group[:half], group[half:]} {
 			in, err := s.share(ctx, part)
@@ -169,9 +176,11 @@ func (s *subject) share(ctx context.Context, group []runner.Program) (blamed boo
 			blamed = blamed || in
 		}
 		if !blamed {
-			return true, s.distrust(ctx, group)
+			s.apart(group)
+			return true, nil
 		}
-		return true, nil
+		innocent := slices.DeleteFunc(slices.Clone(group), func(p runner.Program) bool { return s.shared[p.Name].failed })
+		return true, s.mark(ctx, innocent, cleared)
 	}
 	// Those first that did not pass: if all ends here, they do not get away.
 	failed := slices.DeleteFunc(slices.Clone(group), func(p runner.Program) bool { _, ok := got[p.Name]; return ok })
@@ -190,9 +199,20 @@ func (s *subject) share(ctx context.Context, group []runner.Program) (blamed boo
 
 // distrust has tests run in guests of their own.
 func (s *subject) distrust(ctx context.Context, ps []runner.Program) error {
+	s.apart(ps)
+	return s.mark(ctx, ps, didNotPass)
+}
+
+func (s *subject) apart(ps []runner.Program) {
 	for _, p := range ps {
 		s.shared[p.Name].alone, s.shared[p.Name].failed = true, true
-		r := upset(p.Name)
+	}
+}
+
+// mark keeps on record what is known of tests in shared guests.
+func (s *subject) mark(ctx context.Context, ps []runner.Program, what string) error {
+	for _, p := range ps {
+		r := kernel.Run{Test: p.Name, Outcome: kernel.Infra, Reason: what}
 		s.sign(&r)
 		if err := s.lab.Record.AppendRun(ctx, s.lab.Job, s.sharedCell(p), r); err != nil {
 			return err
@@ -204,28 +224,36 @@ func (s *subject) distrust(ctx context.Context, ps []runner.Program) error {
 func (s *subject) sharedCell(p runner.Program) string { return s.cell(&p) + "-shared" }
 
 // again runs programs once more each. Those that have only passed share a guest;
-// what does not pass there gets one of its own.
-func (s *subject) again(ctx context.Context, ps []runner.Program, tell func(text string)) error {
+// what does not pass there starts anew in guests of its own.
+func (s *subject) again(ctx context.Context, ps []runner.Program, plan Plan, tell func(text string)) error {
 	left, group, err := s.sharing(ctx, ps)
 	if err != nil {
 		return err
 	}
 	if len(group) > 1 {
 		tell(fmt.Sprintf("%d tests again in one guest", len(group)))
-		if err := s.ready(ctx); err != nil {
-			return err
+		var got map[string]kernel.Run
+		if err = s.ready(ctx); err == nil {
+			got, err = s.bench.RunTogether(ctx, group)
 		}
-		got, err := s.bench.RunTogether(ctx, group)
-		if err != nil {
+		if err != nil && s.down == nil {
 			return err
 		}
 		for _, p := range group {
 			r, ok := got[p.Name]
+			if !ok && s.down != nil {
+				left = append(left, p)
+				continue
+			}
 			if !ok {
 				if err := s.distrust(ctx, []runner.Program{p}); err != nil {
 					return err
 				}
-				left = append(left, p)
+				delete(s.done, p.Name)
+				tell(p.Name + " in guests of its own")
+				if _, err := s.test(ctx, p, plan); err != nil {
+					return err
+				}
 				continue
 			}
 			if err := s.append(ctx, p, r); err != nil {
@@ -258,9 +286,6 @@ func (s *subject) sharing(ctx context.Context, ps []runner.Program) (alone, grou
 			known.runs, known.more = append(known.runs, known.more[0]), known.more[1:]
 			d.reused++
 			continue
-		}
-		if passes && known.fails {
-			known.alone, known.failed, passes = true, true, false
 		}
 		if passes {
 			// Where an earlier job gave it a guest of its own, that is on record.

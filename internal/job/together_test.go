@@ -250,43 +250,77 @@ func TestComparedAloneAfterAFailure(t *testing.T) {
 }
 
 // Wherever the power goes, a test that did not pass in a shared guest has no second
-// chance: what it came to is what it would have come to.
+// chance, nor have those of which one upset it: what they came to is what they would
+// have come to, and another job says so as well.
 func TestSharedGuestsResume(t *testing.T) {
-	world := func() *world {
-		w := newWorld(t, 1)
-		for test, outcomes := range map[string]string{"1": "fp", "3": "pfp", "5": "fpf", "6": "s"} {
-			w.script["0 "+test] = outcomes
-		}
-		return w
-	}
-	w := world()
-	_, all, err := check(t, w, w.lab("job"), sharing(8, 2))
-	if err != nil {
-		t.Fatal(err)
-	}
-	want, compared := verdicts(all), 0
-	for cut := 0; ; cut++ {
-		w := world()
-		w.left = cut
-		if _, _, err := check(t, w, w.lab("job"), sharing(8, 2)); err == nil {
-			break
-		}
-		// What was run and not recorded is run again, and comes out as the next letter.
-		lost := -len(w.record.runs)
-		for _, n := range w.made {
-			lost += n
-		}
-		if lost > 0 {
-			continue
-		}
-		compared++
-		w.left = -1
-		if _, all, err := check(t, w, w.lab("job"), sharing(8, 2)); err != nil || verdicts(all) != want {
-			t.Errorf("cut %d: %v\n%s, want\n%s", cut, err, verdicts(all), want)
-		}
-	}
-	// All but those in the middle of what a guest came to.
-	if compared < 40 {
-		t.Errorf("only %d cuts leave nothing out of the record", compared)
+	for _, c := range []struct {
+		name   string
+		script map[string]string
+		upset  bool // a guest, and so all eight tests are marked
+		least  int  // cuts that leave nothing out of the record
+	}{
+		{"some do not pass", map[string]string{"1": "fp", "3": "pfp", "5": "fpf", "6": "s"}, false, 40},
+		{"one upsets its guest once, and fails later", map[string]string{"3": "pcpff"}, true, 40},
+		{"one upsets its guest always", map[string]string{"3": "c"}, true, 20},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			world := func() *world {
+				w := newWorld(t, 1)
+				for test, outcomes := range c.script {
+					w.script["0 "+test] = outcomes
+				}
+				return w
+			}
+			w := world()
+			_, all, err := check(t, w, w.lab("job"), sharing(8, 2))
+			if err != nil {
+				t.Fatal(err)
+			}
+			made := len(w.record.runs)
+			if _, again, err := check(t, w, w.lab("another"), sharing(8, 2)); err != nil || verdicts(again) != verdicts(all) || len(w.record.runs) != made {
+				t.Errorf("another job: %v, %d runs more\n%s, want\n%s", err, len(w.record.runs)-made, verdicts(again), verdicts(all))
+			}
+			compared := 0
+			for cut := 0; ; cut++ {
+				w := world()
+				w.left = cut
+				if _, _, err := check(t, w, w.lab("job"), sharing(8, 2)); err == nil {
+					break
+				}
+				// What was run and not recorded is run again, and comes out as the next letter.
+				lost := 0
+				for _, n := range w.made {
+					lost += n
+				}
+				for _, r := range w.record.runs {
+					if r.run.Outcome != kernel.Infra {
+						lost--
+					}
+				}
+				marked := 0 // what did not pass in shared guests is on record as a mark
+				for _, r := range w.record.runs {
+					if r.run.Reason == didNotPass {
+						marked++
+					}
+				}
+				if c.upset && marked < 8 || !c.upset && lost > marked {
+					continue
+				}
+				compared++
+				w.left = -1
+				_, got, err := check(t, w, w.lab("job"), sharing(8, 2))
+				if err != nil {
+					t.Fatal(err)
+				}
+				for i := range got {
+					if got[i].Verdict != all[i].Verdict {
+						t.Errorf("cut %d: test %d is %s, want %s", cut, i, verdicts(got[i:i+1]), verdicts(all[i:i+1]))
+					}
+				}
+			}
+			if compared < c.least {
+				t.Errorf("only %d cuts leave nothing out of the record", compared)
+			}
+		})
 	}
 }

@@ -84,6 +84,10 @@ type Test struct {
 // BootTest is the name of the test that is the boot of the kernel itself.
 const BootTest = "boot"
 
+// QuietTest is that part of it which says whether the kernel complains meanwhile. It
+// is apart: a kernel that has always warned may come up no longer.
+const QuietTest = BootTest + "/quiet"
+
 // Outcome is what one run showed. It says what the kernel did; a Go error says
 // that we could not find out.
 type Outcome string
@@ -284,6 +288,9 @@ type Boot struct {
 	Signature Signature  `json:"signature,omitzero"`
 	Console   string     `json:"console,omitempty"`
 	Problems  []string   `json:"problems,omitempty"` // what the agent could not set up
+	// Failed is the boot right before, which is why there was this one. A job takes
+	// it away, and counts it where boots are counted.
+	Failed *Boot `json:"failed,omitempty"`
 }
 
 // Verdict is the judgement of one (commit, profile, test) from its runs.

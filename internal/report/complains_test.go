@@ -15,7 +15,8 @@ func TestComplains(t *testing.T) {
 	warning := kernel.Boot{Status: kernel.BootOK, Reason: "during boot: WARNING in foo", Signature: kernel.Signature{Kind: "crash", Title: "WARNING in foo"}}
 	quiet := kernel.Boot{Status: kernel.BootOK}
 	good := []kernel.TestResult{{Name: "cow/fork-basic/base", Verdict: kernel.Good, Runs: 2, Confidence: 0.97}}
-	judged := append(good[:1:1], kernel.TestResult{Name: kernel.BootTest, Verdict: kernel.Bad, Runs: 2, Fails: 2, Confidence: 0.99, Signature: warning.Signature})
+	judged := append(good[:1:1], kernel.TestResult{Name: kernel.BootTest, Verdict: kernel.Good, Runs: 2, Confidence: 0.97},
+		kernel.TestResult{Name: kernel.QuietTest, Verdict: kernel.Bad, Runs: 2, Fails: 2, Confidence: 0.99, Signature: warning.Signature})
 	built := kernel.Build{Status: kernel.BuildOK}
 	row := func(sha string, boot kernel.Boot, tests []kernel.TestResult) kernel.CommitResult {
 		return kernel.CommitResult{SHA: strings.Repeat(sha, 40), Subject: "mm: " + sha, Build: built, Boot: boot, Tests: tests}

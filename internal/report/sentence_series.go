@@ -265,10 +265,11 @@ func remarks(boot *kernel.Boot, tests []kernel.TestResult) string {
 	return strings.Join(parts, "; ")
 }
 
-// complains tells what a kernel that boots complains of meanwhile, if no test
-// judges that.
+// complains tells what a kernel that boots complains of meanwhile, if no test has
+// heard it.
 func complains(boot *kernel.Boot, tests []kernel.TestResult) string {
-	if boot.Status != kernel.BootOK || boot.Signature.Kind == "" || slices.ContainsFunc(tests, isBootTest) {
+	judged := func(t kernel.TestResult) bool { return t.Name == kernel.QuietTest && t.Fails > 0 }
+	if boot.Status != kernel.BootOK || boot.Signature.Kind == "" || slices.ContainsFunc(tests, judged) {
 		return ""
 	}
 	return "the kernel complains while it boots, which --test boot would judge: " + failure(boot.Signature)

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -88,18 +89,24 @@ type Booted struct {
 	ahead    *ahead         // guests forked from the snapshot
 }
 
-// Boot starts the kernel once. A kernel that does not come up is a Boot with a
-// reason and a nil *Booted, not an error.
+// Boot starts the kernel, and once more if it does not come up. A kernel that does not
+// is a Boot with a reason and a nil *Booted, not an error.
 func (l *Lab) Boot(ctx context.Context, k kernel.Kernel, m kernel.Machine) (*Booted, kernel.Boot, error) {
 	var b *Booted
 	var boot kernel.Boot
+	var failed *kernel.Boot
 	var err error
 	// Once more before a kernel is blamed: a loaded host can starve a guest. What
 	// failed in silence is to be seen then.
 	for _, more := range []string{"", " " + qemu.LoudBoot} {
 		b, boot, err = l.boot(ctx, k, m, more)
+		boot.Failed = failed
 		if err == nil && boot.Status == kernel.BootOK || ctx.Err() != nil {
 			break
+		}
+		if err == nil && failed == nil {
+			first := boot
+			failed = &first
 		}
 		l.Log.Info("boot failed, once more", zap.String("kernel", k.Release), zap.String("reason", boot.Reason), zap.Error(err))
 	}
@@ -154,6 +161,7 @@ func (b *Booted) start(ctx context.Context, k kernel.Kernel) (kernel.Boot, error
 		return boot, err
 	case errors.As(err, &refused):
 		boot.Status = kernel.BootFailed
+		b.end(&boot, log)
 		if said := agentSaid(log); said != "" {
 			boot.Reason = said // it knows what is missing
 		} else if boot.Reason == "" {
@@ -198,6 +206,22 @@ func (b *Booted) listen(boot *kernel.Boot, log []byte) {
 	if found, _ := console.Allow(console.Scan(log), b.lab.Allowed); len(found) > 0 {
 		boot.Signature = found[0].Signature
 		boot.Reason = "during boot: " + found[0].Signature.Title
+	}
+}
+
+// end says of a kernel that did not come up what that was, as far as it said so itself:
+// a warning that other kernels have come up with is not the reason. A panic that only
+// carries out the policy for a complaint is that (console.Scan); kernel/panic.c has the
+// words.
+func (b *Booted) end(boot *kernel.Boot, log []byte) {
+	panicked := bytes.Contains(log, []byte("Kernel panic - not syncing"))
+	boot.Signature, boot.Reason = kernel.Signature{}, ""
+	found, _ := console.Allow(console.Scan(log), b.lab.Allowed)
+	for _, f := range slices.Backward(found) {
+		if panicked || f.Signature.Kind == "hang" {
+			boot.Signature, boot.Reason = f.Signature, "during boot: "+f.Signature.Title
+			return
+		}
 	}
 }
 

@@ -101,13 +101,16 @@ func TestBootWithModules(t *testing.T) {
 // A boot is tried twice before a kernel is blamed.
 func TestBootFails(t *testing.T) {
 	const oops = `echo '[    1.0] Kernel panic - not syncing: VFS: Unable to mount root fs' >&4; `
+	const warning = `printf '[    1.0] ------------[ cut here ]------------\n[    1.0] WARNING: CPU: 0 PID: 1 at mm/gup.c:12 foo+0x1/0x2\n' >&4; `
 	for _, c := range []struct {
 		name, script, reason string // of the boot
 		err                  string
 		starts               int
 	}{
 		{"reset", negotiate + later + reset, "the machine ended (guest-reset)", "", 2},
-		{"panic", negotiate + oops + later + reset, "during boot: ", "", 2},
+		{"panic", negotiate + oops + later + reset, "during boot: Kernel panic", "", 2},
+		{"a warning, and then nothing", negotiate + warning + later + reset, "the machine ended (guest-reset)", "", 2},
+		{"a warning, and a panic", negotiate + warning + oops + later + reset, "during boot: Kernel panic", "", 2},
 		{"qemu dies", negotiate + later + "echo 'qemu: killed' >&2", "", "qemu died: qemu: killed", 2},
 		{"qemu does not start", "echo 'qemu: no such machine' >&2; exit 1", "", "qemu: no such machine", 2},
 		{"the wrong kernel", negotiate + strings.Replace(hello, "c0ffee", "decaf", 1) + forever, "", "another configuration", 2},
@@ -122,7 +125,7 @@ func TestBootFails(t *testing.T) {
 					t.Errorf("error %v, want %q", err, c.err)
 				}
 			case c.reason == "ok":
-				if err != nil || boot.Status != kernel.BootOK || b == nil {
+				if err != nil || boot.Status != kernel.BootOK || b == nil || boot.Failed == nil || boot.Failed.Status != kernel.BootFailed {
 					t.Errorf("%+v, %v", boot, err)
 				}
 			default:
