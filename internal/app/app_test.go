@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,6 +24,10 @@ import (
 func TestMain(m *testing.M) {
 	if os.Getenv("KBISECT_TEST_SERVE") != "" {
 		serveSimulated()
+	}
+	// Most tests wait for processes, theirs and git's: two at once leave 40 % of two CPUs idle.
+	if err := flag.Set("test.parallel", strconv.Itoa(3*runtime.GOMAXPROCS(0))); err != nil {
+		panic(err)
 	}
 	testscript.Main(m, map[string]func(){
 		"orchestrator": func() { os.Exit(Main(os.Args[1:], os.Stdout, os.Stderr)) },

@@ -76,7 +76,7 @@ func (h *hooked) run(home string, status int, into any, args ...string) string {
 		return exec.Command("git", "--git-dir="+mirrors[0], "cat-file", "-e", sha+":hook").Run() != nil
 	}
 	var out, said bytes.Buffer
-	o := &options{args: append(args, "--data-dir", home, "--format", "json"), stdout: &out, stderr: &said, simulate: newSimulation(bad, 0)}
+	o := &options{args: append(args, "--data-dir", home, "--format", "json"), stdout: &out, stderr: &said, simulate: newSimulation(bad, true, 0)}
 	if code := o.main(); code != status {
 		h.t.Fatalf("%v: status %d, want %d\n%s", args, code, status, &said)
 	}
@@ -102,7 +102,7 @@ func rows(res kernel.SeriesResult) (verdicts []kernel.Verdict, reused []int) {
 // does not apply to cannot be tested. A resumed job needs no file, and a job
 // without the patch takes no runs of kernels that have it.
 func TestCarrySeries(t *testing.T) {
-	t.Setenv("FAILS", "always")
+	t.Parallel()
 	h := newHooked(t)
 	home := t.TempDir()
 	span := h.base + "..main"
@@ -169,7 +169,7 @@ func recorded(t *testing.T, home string) []kernel.Run {
 // A check of a commit that a patch is not for has a result, and a step says that
 // the commit is to be skipped.
 func TestCarryConflict(t *testing.T) {
-	t.Setenv("FAILS", "always")
+	t.Parallel()
 	h := newHooked(t)
 	var res kernel.CheckResult
 	args := []string{"--repo", h.dir, "--rev", h.conflict, "--test", hookTest, "--carry", h.patch}
@@ -183,7 +183,7 @@ func TestCarryConflict(t *testing.T) {
 // A base that a patch is not for cannot be tested, and the commits on it are; where
 // none of it can be, that is a mistake.
 func TestCarryBase(t *testing.T) {
-	t.Setenv("FAILS", "always")
+	t.Parallel()
 	h := newHooked(t)
 	var res kernel.SeriesResult
 	h.run(t.TempDir(), exitOK, &res, "series", "--repo", h.dir, h.conflict+"..main", "--test", hookTest, "--carry", h.patch)
@@ -208,7 +208,7 @@ func (h *hooked) nowhere() string {
 
 // A failure that shows with the hook alone is found, in the user's commits.
 func TestCarryBisect(t *testing.T) {
-	t.Setenv("FAILS", "always")
+	t.Parallel()
 	h := newHooked(t)
 	home := t.TempDir()
 	args := []string{"bisect", "--repo", h.dir, "--good", h.landed, "--bad", h.plain, "--find-fix", "--test", hookTest, "--no-confirm"}
@@ -230,6 +230,7 @@ func TestCarryBisect(t *testing.T) {
 // What stands for a commit in reports is the user's, also where its kernel is that
 // of another one; and what is foreseen of builds is of what is built.
 func TestCarryNames(t *testing.T) {
+	t.Parallel()
 	h := newHooked(t)
 	repo, err := gitrepo.Open(t.Context(), t.TempDir(), h.dir)
 	if err != nil {
@@ -274,7 +275,6 @@ func TestCarryNames(t *testing.T) {
 
 // A service gets the patch with the request, and its workers a commit that has it.
 func TestCarryServer(t *testing.T) {
-	t.Setenv("FAILS", "always")
 	h := newHooked(t)
 	repo, err := gitrepo.Open(t.Context(), t.TempDir(), h.dir)
 	if err != nil {
@@ -301,7 +301,7 @@ func TestCarryServer(t *testing.T) {
 	if err := os.WriteFile(file, []byte("listen: 127.0.0.1:0\nrepos:\n  linux: "+h.dir+"\n"+entry), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := &served{t: t, home: t.TempDir(), bad: with.SHA, slow: "1ms", args: []string{"--config", file}}
+	s := &served{t: t, home: t.TempDir(), bad: with.SHA, always: true, slow: "1ms", args: []string{"--config", file}}
 	s.start()
 	defer s.stop()
 	t.Setenv(tokenVariable, token)
@@ -325,6 +325,7 @@ func TestCarryServer(t *testing.T) {
 // A kernel that is kept costs a bisection nothing: it is that of the commit with the
 // patches which counts.
 func TestCarryPredicts(t *testing.T) {
+	t.Parallel()
 	h := newHooked(t)
 	o := &options{dataDir: t.TempDir(), jobs: 1, stderr: &bytes.Buffer{}}
 	ws, err := o.openWorkspace(t.Context())

@@ -109,6 +109,7 @@ func TestClean(t *testing.T) {
 
 // What nobody asked for goes by itself when it is old.
 func TestTrim(t *testing.T) {
+	t.Parallel()
 	w := newTestWorkspace(t)
 	dir := filepath.Join(w.cache, "images")
 	if err := os.MkdirAll(dir, 0o755); err != nil {

@@ -14,6 +14,7 @@ import (
 // A range may hold the first commit of a history that was merged: it has no
 // parent to be compared with.
 func TestConfirmOfARoot(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	git := func(args ...string) string {
 		t.Helper()

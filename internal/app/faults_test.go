@@ -173,7 +173,7 @@ func TestServeReadOnlyAtStart(t *testing.T) {
 			t.Fatal(err)
 		}
 		cmd := exec.Command(os.Args[0], "serve", "--listen", s.listen)
-		cmd.Env = append(os.Environ(), "KBISECT_HOME="+s.home, "KBISECT_TEST_SERVE=1")
+		cmd.Env = s.env()
 		out, err := cmd.CombinedOutput()
 		var exit *exec.ExitError
 		if !errors.As(err, &exit) || exit.ExitCode() != exitInfra {

@@ -103,6 +103,7 @@ func TestForecast(t *testing.T) {
 
 // Prices are foreseen in ranges without merges, of an object tree that is there.
 func TestForecastOfARange(t *testing.T) {
+	t.Parallel()
 	dir, ids := smallKernel(t, 6) // each changes the file "change"
 	repo, err := gitrepo.Open(t.Context(), t.TempDir(), dir)
 	if err != nil {

@@ -84,8 +84,7 @@ github:
     max_commits: 8
     branches: [main]
 `, addr, clone, p.hub.URL, webhook, poll, hubRepo, origin))
-	p.served = &served{t: t, home: filepath.Join(t.TempDir(), "home"), slow: slow, args: []string{"--config", filepath.Join(dir, "serve.yaml")}}
-	t.Setenv("FAILS", "always")
+	p.served = &served{t: t, home: filepath.Join(t.TempDir(), "home"), always: true, slow: slow, args: []string{"--config", filepath.Join(dir, "serve.yaml")}}
 	if hooks {
 		p.hub.Hook("http://"+addr+webhookPath, hookSecret)
 	}
@@ -208,6 +207,7 @@ func inTheEnd(s githubtest.State) string {
 // A pull request of six commits, the third of which breaks a test; then it is
 // mended and pushed again.
 func TestPullRequest(t *testing.T) {
+	t.Parallel()
 	p := newPulled(t, "1ms", true)
 	v1 := p.commits(p.tip, "1", "2", "3", "4", "5", "6")
 	p.bad = strings.Join(v1[2:], " ")
@@ -281,6 +281,7 @@ func TestPullRequest(t *testing.T) {
 
 // What people ask for in comments.
 func TestPullRequestCommands(t *testing.T) {
+	t.Parallel()
 	p := newPulled(t, "1ms", true)
 	v1 := p.commits(p.tip, "1", "2", "3")
 	p.bad = strings.Join(v1[1:], " ")
@@ -364,6 +365,7 @@ func TestPullRequestCommands(t *testing.T) {
 
 // Closed, a pull request is not tested to its end; opened again it is.
 func TestPullRequestClosed(t *testing.T) {
+	t.Parallel()
 	p := newPulled(t, "30ms", true)
 	v1 := p.commits(p.tip, "1", "2", "3", "4", "5", "6")
 	p.start()
@@ -413,6 +415,7 @@ func TestSecretsAreTakenAway(t *testing.T) {
 // With a person's token there are statuses and the comment, and no check runs;
 // and a bisection is answered on an issue, too.
 func TestPullRequestToken(t *testing.T) {
+	t.Parallel()
 	p := newPulled(t, "1ms", true)
 	file := p.args[1]
 	text, err := os.ReadFile(file)
@@ -459,6 +462,7 @@ func TestPullRequestToken(t *testing.T) {
 
 // Behind a NAT there are no webhooks: the service asks.
 func TestPullRequestPolled(t *testing.T) {
+	t.Parallel()
 	p := newPulled(t, "1ms", false)
 	v1 := p.commits(p.tip, "1", "2")
 	p.start()
@@ -493,6 +497,7 @@ func TestPullRequestPolled(t *testing.T) {
 // What was pushed while the service was not there is found at its start: GitHub tells
 // it once. One that nothing has happened to is left alone.
 func TestPullRequestMissed(t *testing.T) {
+	t.Parallel()
 	p := newPulled(t, "1ms", true)
 	v1 := p.commits(p.tip, "1", "2")
 	other := p.commits(p.tip, "3")
@@ -520,6 +525,7 @@ func TestPullRequestMissed(t *testing.T) {
 
 // More commits than are to be tested: the newest are, and it is said.
 func TestPullRequestTooLong(t *testing.T) {
+	t.Parallel()
 	p := newPulled(t, "1ms", true)
 	v1 := p.commits(p.tip, "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11")
 	p.start()
@@ -545,6 +551,7 @@ func TestPullRequestTooLong(t *testing.T) {
 // then, the service leaves GitHub as one does that is left alone: nothing twice,
 // nothing missing.
 func TestPullRequestSurvivesKill(t *testing.T) {
+	t.Parallel()
 	want := ""
 	kills := 10
 	if os.Getenv("KBISECT_NOISE") != "" {
@@ -601,6 +608,7 @@ func TestPullRequestSurvivesKill(t *testing.T) {
 
 // Five hundred webhooks at once are all taken and dealt with.
 func TestWebhookStorm(t *testing.T) {
+	t.Parallel()
 	p := newPulled(t, "1ms", true)
 	p.start()
 	defer p.stop()
@@ -657,7 +665,7 @@ func (p *pulled) once(token string, args ...string) (stdout, stderr string, stat
 func (p *pulled) command(token string, args ...string) (stdout, stderr string, status int) {
 	p.t.Helper()
 	cmd := exec.Command(os.Args[0], args...)
-	cmd.Env = append(os.Environ(), "KBISECT_HOME="+p.home, "KBISECT_TEST_SERVE=1", "BAD_COMMITS="+p.bad, "SLOW="+p.slow, "GITHUB_API_URL="+p.hub.URL+"/api/v3", "GITHUB_TOKEN="+token)
+	cmd.Env = p.env("GITHUB_API_URL="+p.hub.URL+"/api/v3", "GITHUB_TOKEN="+token)
 	var out, errs strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()
@@ -670,6 +678,7 @@ func (p *pulled) command(token string, args ...string) (stdout, stderr string, s
 
 // A pull request's own commits are bisected, and nothing is posted.
 func TestBisectPull(t *testing.T) {
+	t.Parallel()
 	p := newPulled(t, "1ms", true)
 	const token = "ghs_of_actions"
 	p.hub = githubtest.New(t, githubtest.Options{Token: token})
@@ -709,6 +718,7 @@ func TestBisectPull(t *testing.T) {
 // Once: without --post it prints what with it is posted, and asked again, with a
 // fresh record as in Actions, it edits its comment.
 func TestSeriesPull(t *testing.T) {
+	t.Parallel()
 	p := newPulled(t, "1ms", true)
 	const token = "ghs_of_actions"
 	p.hub = githubtest.New(t, githubtest.Options{Token: token})
@@ -771,6 +781,7 @@ func TestSeriesPull(t *testing.T) {
 // What was pushed while it ran has its own verdict, which a slower one does not
 // write over.
 func TestSeriesPullIsLate(t *testing.T) {
+	t.Parallel()
 	p := newPulled(t, "60ms", true)
 	const token = "ghs_of_actions"
 	p.hub = githubtest.New(t, githubtest.Options{Token: token})
@@ -803,12 +814,13 @@ func TestSeriesPullIsLate(t *testing.T) {
 
 // What is wrong with the set-up is said in a line each, and secrets are not said.
 func TestGitHubSetup(t *testing.T) {
+	t.Parallel()
 	p := newPulled(t, "1ms", true)
 	file := p.args[1]
 	run := func(env ...string) (string, int) {
 		t.Helper()
 		cmd := exec.Command(os.Args[0], "github", "check-setup", "--config", file)
-		cmd.Env = append(append(os.Environ(), "KBISECT_HOME="+p.home, "KBISECT_TEST_SERVE=1"), env...)
+		cmd.Env = p.env(env...)
 		out, err := cmd.CombinedOutput()
 		var exit *exec.ExitError
 		if err != nil && !errors.As(err, &exit) {

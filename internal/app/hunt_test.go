@@ -18,7 +18,7 @@ import (
 // and the newer end is then never built. If it passes, or what lies below it
 // explains nothing, the whole range is searched.
 func TestNearEnd(t *testing.T) {
-	t.Setenv("FAILS", "always")
+	t.Parallel()
 	dir, shas := smallKernel(t, 12)
 	home := t.TempDir()
 	repo, err := gitrepo.Open(t.Context(), home, dir)
@@ -56,7 +56,7 @@ func TestNearEnd(t *testing.T) {
 		req := request{Base: older.SHA, Head: newer.SHA, Search: defaultSearch()}
 		req.Search.Nearer = tt.nearer
 		b := &bench{lab: &job.Lab{Job: "j", Record: records, Fresh: true}, req: req}
-		newSimulation(func(sha string) bool { return slices.Index(shas, sha) >= tt.culprit }, 0).lab(b.lab)
+		newSimulation(func(sha string) bool { return slices.Index(shas, sha) >= tt.culprit }, true, 0).lab(b.lab)
 		built, build := map[string]bool{}, b.lab.Build
 		b.lab.Build = func(ctx context.Context, c kernel.Commit) (kernel.Build, error) {
 			built[c.SHA] = true
@@ -91,7 +91,7 @@ func TestNearEnd(t *testing.T) {
 // A search stays on one side of a commit that makes everything stale as long as
 // that tells more for its price, and takes the same way when it is resumed.
 func TestForecastIsFollowed(t *testing.T) {
-	t.Setenv("FAILS", "always")
+	t.Parallel()
 	const n, culprit, wall = 40, 30, 27
 	dir, ids := smallKernel(t, n+1)
 	repo, err := gitrepo.Open(t.Context(), t.TempDir(), dir)
@@ -112,7 +112,7 @@ func TestForecastIsFollowed(t *testing.T) {
 		req := request{Base: older.SHA, Head: newer.SHA, Search: defaultSearch()}
 		req.Search.Forecast = f
 		b := &bench{lab: &job.Lab{Job: "j", Record: records}, req: req}
-		newSimulation(func(sha string) bool { return slices.Index(ids, sha) >= culprit }, 0).lab(b.lab)
+		newSimulation(func(sha string) bool { return slices.Index(ids, sha) >= culprit }, true, 0).lab(b.lab)
 		build := b.lab.Build
 		b.lab.Build = func(ctx context.Context, c kernel.Commit) (kernel.Build, error) {
 			built = append(built, slices.Index(ids, c.SHA))

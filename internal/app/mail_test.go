@@ -91,7 +91,7 @@ func TestSeriesFromMail(t *testing.T) {
 			t.Setenv("KBISECT_HOME", t.TempDir())
 			var out, errs bytes.Buffer
 			o := &options{args: append([]string{"series", "--format", "json", "--repo", repo, "--test", "cow/fork-basic/base"}, c.args...),
-				stdout: &out, stderr: &errs, simulate: newSimulation(func(string) bool { return false }, 0)}
+				stdout: &out, stderr: &errs, simulate: newSimulation(func(string) bool { return false }, true, 0)}
 			if status := o.main(); status != c.status || !strings.Contains(errs.String(), c.says) {
 				t.Fatalf("status %d:\n%s", status, errs.String())
 			}

@@ -75,7 +75,7 @@ const polite = 150 * time.Millisecond
 // A script of a CI submits, follows, reads and cancels, with a token that the
 // configuration has the hash of.
 func TestServeAPI(t *testing.T) {
-	t.Parallel() // it is processes that wait
+	t.Parallel()
 	token, entry := mint(t, "ci", "--scope", "submit", "--expires", "2999-12-31")
 	reader, more := mint(t, "monitor", "--scope", "read")
 	s, repo := newServed(t, 12, 7, "1ms")
@@ -176,7 +176,7 @@ func TestServeAPI(t *testing.T) {
 
 // A mailbox is applied and its patches tested.
 func TestServeMailbox(t *testing.T) {
-	t.Parallel() // it is processes that wait
+	t.Parallel()
 	s, repo := newServed(t, 12, 7, "1ms")
 	token, entry := mint(t, "ci")
 	file := filepath.Join(t.TempDir(), "serve.yaml")

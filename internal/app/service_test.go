@@ -46,7 +46,7 @@ type simulated struct {
 	last  string            // cell that has no runs yet, asked for before its first
 }
 
-func newSimulation(bad func(sha string) bool, slow time.Duration) *simulation {
+func newSimulation(bad func(sha string) bool, always bool, slow time.Duration) *simulation {
 	return &simulation{lab: func(l *job.Lab) {
 		l.Build = func(ctx context.Context, c kernel.Commit) (kernel.Build, error) {
 			if err := pause(ctx, 3*slow); err != nil {
@@ -56,7 +56,7 @@ func newSimulation(bad func(sha string) bool, slow time.Duration) *simulation {
 		}
 		l.BuildClean = l.Build
 		l.Boot = func(ctx context.Context, k kernel.Kernel) (job.Bench, kernel.Boot, error) {
-			return &simulatedBench{k.Digest, bad, os.Getenv("FAILS") == "always", slow}, kernel.Boot{Status: kernel.BootOK, Release: k.Release}, pause(ctx, slow)
+			return &simulatedBench{k.Digest, bad, always, slow}, kernel.Boot{Status: kernel.BootOK, Release: k.Release}, pause(ctx, slow)
 		}
 	}, record: func(l *job.Lab) {
 		s := &simulated{Record: l.Record, made: map[string]int{}, cells: map[string]string{}}
@@ -162,7 +162,7 @@ func (b *simulatedBench) RunTogether(context.Context, []runner.Program) (map[str
 func serveSimulated() {
 	bad := os.Getenv("BAD_COMMITS")
 	slow, _ := time.ParseDuration(os.Getenv("SLOW"))
-	o := &options{args: os.Args[1:], stdout: os.Stdout, stderr: os.Stderr, simulate: newSimulation(func(sha string) bool { return strings.Contains(bad, sha) }, slow)}
+	o := &options{args: os.Args[1:], stdout: os.Stdout, stderr: os.Stderr, simulate: newSimulation(func(sha string) bool { return strings.Contains(bad, sha) }, os.Getenv("FAILS") == "always", slow)}
 	os.Exit(o.main())
 }
 
@@ -208,6 +208,7 @@ type served struct {
 	t      *testing.T
 	home   string
 	bad    string
+	always bool // its runs fail, else four of ten
 	slow   string
 	args   []string
 	listen string
@@ -228,7 +229,7 @@ func (s *served) start() {
 		args = append(args, "--listen", s.listen)
 	}
 	s.cmd = exec.Command(os.Args[0], append(args, s.args...)...)
-	s.cmd.Env = append(os.Environ(), "KBISECT_HOME="+s.home, "KBISECT_TEST_SERVE=1", "BAD_COMMITS="+s.bad, "SLOW="+s.slow)
+	s.cmd.Env = s.env()
 	stderr, err := s.cmd.StderrPipe()
 	if err != nil {
 		s.t.Fatal(err)
@@ -253,6 +254,18 @@ func (s *served) start() {
 		_ = s.cmd.Wait()
 		s.t.Fatalf("the service does not start:\n%s", s.log)
 	}
+}
+
+func (s *served) env(more ...string) []string {
+	if s.always {
+		more = append(more, "FAILS=always")
+	}
+	return programEnv(s.home, s.bad, s.slow, more...)
+}
+
+// programEnv is what serveSimulated reads.
+func programEnv(home, bad, slow string, more ...string) []string {
+	return append(append(os.Environ(), "KBISECT_HOME="+home, "KBISECT_TEST_SERVE=1", "BAD_COMMITS="+bad, "SLOW="+slow), more...)
 }
 
 // kill ends it as a power cut would.
@@ -386,7 +399,7 @@ func (s *served) threeJobs() {
 // A service that is killed at any moment, over and over, ends every job with the
 // answer of one that is left alone, with no run lost and none made twice.
 func TestServeSurvivesKill(t *testing.T) {
-	t.Parallel() // it is processes that wait
+	t.Parallel()
 	want := undisturbed(t)
 
 	kills, slow := 8, "3ms"
@@ -452,7 +465,7 @@ func answers(t *testing.T, jobs []store.Job, recorded map[string]int) map[string
 
 // What a user does first: look, ask for a series, follow it, read its page.
 func TestServePages(t *testing.T) {
-	t.Parallel() // it is processes that wait
+	t.Parallel()
 	s, _ := newServed(t, 12, 7, "1ms")
 	s.cliJob(t.TempDir())
 	s.start()
@@ -521,7 +534,7 @@ func TestServePages(t *testing.T) {
 // The same question asked twice while it is open is one job; it can be cancelled,
 // and asked again.
 func TestServeCancelAndRetry(t *testing.T) {
-	t.Parallel() // it is processes that wait
+	t.Parallel()
 	s, _ := newServed(t, 30, 24, "30ms")
 	s.start()
 	defer s.stop()
@@ -550,7 +563,7 @@ func TestServeCancelAndRetry(t *testing.T) {
 
 // Somebody who waits does not wait for a nightly to end: it gives way.
 func TestWaitingBeforeNightly(t *testing.T) {
-	t.Parallel() // it is processes that wait
+	t.Parallel()
 	s, repo := newServed(t, 30, 24, "10ms")
 	token, entry := mint(t, "ci")
 	file := filepath.Join(t.TempDir(), "serve.yaml")

@@ -60,6 +60,7 @@ func slotFiles(t *testing.T, w *workspace) []string {
 }
 
 func TestTrimTrees(t *testing.T) {
+	t.Parallel()
 	type tree struct {
 		name string
 		gb   float64
@@ -133,6 +134,7 @@ func TestTrimTrees(t *testing.T) {
 
 // Nothing is taken from under a build, and who waits for its end can be stopped.
 func TestTrimWaitsForBuilds(t *testing.T) {
+	t.Parallel()
 	w, now := newTestWorkspace(t), time.Now()
 	for name, age := range map[string]time.Duration{"a/obj-cow": 2 * time.Hour, "b/obj-cow": time.Hour} {
 		use{Used: now.Add(-age), Bytes: maxTrees, Measured: now}.keep(addTree(t, w, name))

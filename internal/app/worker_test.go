@@ -69,7 +69,7 @@ func (w *far) start() {
 	w.cmd = exec.Command(os.Args[0], "worker", "--config", w.config)
 	w.log = &bytes.Buffer{}
 	w.cmd.Stderr = w.log
-	w.cmd.Env = append(os.Environ(), "KBISECT_HOME="+w.home, "KBISECT_TEST_SERVE=1", "BAD_COMMITS="+w.bad, "SLOW="+w.slow, secretVariable+"=secret of "+w.name)
+	w.cmd.Env = programEnv(w.home, w.bad, w.slow, secretVariable+"=secret of "+w.name)
 	if err := w.cmd.Start(); err != nil {
 		w.t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func (w *far) stop() {
 // Killing the orchestrator, a worker, or both at any moment changes no answer,
 // loses no run and makes none twice.
 func TestWorkersSurviveKill(t *testing.T) {
-	t.Parallel() // it is processes that wait
+	t.Parallel()
 	want := undisturbed(t)
 
 	kills, slow := 6, "4ms"
@@ -137,6 +137,7 @@ func TestWorkersSurviveKill(t *testing.T) {
 
 // What is wrong with a worker's configuration or secret is one line.
 func TestWorkerRefused(t *testing.T) {
+	t.Parallel()
 	s, _ := newServed(t, 3, 2, "1ms")
 	w := withWorkers(t, s, 1)[0]
 	s.start()
