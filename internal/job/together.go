@@ -123,11 +123,11 @@ func (s *subject) planOut(ctx context.Context, ps []runner.Program) (rest []runn
 	if len(ps) == 0 {
 		return nil, nil
 	}
-	if err := s.ready(ctx); err != nil {
-		if s.down != nil {
-			return nil, nil // each of them will say so
-		}
+	if err := s.ready(ctx); err != nil && s.down == nil {
 		return nil, err
+	}
+	if s.bench == nil { // it is down, and each of them will say so
+		return nil, nil
 	}
 	for _, p := range ps {
 		r, ok := s.bench.PlanOut(p)
