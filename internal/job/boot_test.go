@@ -156,6 +156,9 @@ func TestBisectBoots(t *testing.T) {
 			if got := answer(res); got != "found 6" {
 				t.Errorf("%s: %s", got, res.Reason)
 			}
+			if n := len(w.record.runs); n != w.boots {
+				t.Errorf("%d boots are %d runs", w.boots, n)
+			}
 		})
 	}
 }

@@ -159,23 +159,12 @@ func (s *subject) scope() string {
 var bootProgram = runner.Program{Name: kernel.BootTest, Boot: true}
 
 // boot returns how the kernel boots, from the record if it is there. Another
-// job's failure is tried again: a boot costs little and hosts differ. Where boots
-// are runs, what is on record of a job in which they were not is the first.
+// job's failure is tried again: a boot costs little and hosts differ.
 func (s *subject) boot(ctx context.Context) (kernel.Boot, error) {
 	cell := s.cell(nil)
 	old, ok, err := s.lab.Record.Boot(ctx, cell, s.scope())
 	if err != nil {
 		return kernel.Boot{}, err
-	}
-	if ok && s.boots {
-		if runs, err := s.recorded(ctx, bootProgram); err != nil {
-			return kernel.Boot{}, err
-		} else if len(runs) == 0 {
-			if err := s.bootRan(ctx, old); err != nil {
-				return kernel.Boot{}, err
-			}
-			s.booted = 0
-		}
 	}
 	if ok && (old.Status == kernel.BootOK || s.only) {
 		return old, nil
@@ -211,17 +200,34 @@ func (s *subject) bootRan(ctx context.Context, b kernel.Boot) error {
 	if !s.boots {
 		return nil
 	}
-	r := verdict.OfBoot(b)
-	s.sign(&r)
-	cell := s.cell(&bootProgram)
-	if err := s.lab.Record.AppendRun(ctx, s.lab.Job, cell, r); err != nil {
+	if _, err := s.recorded(ctx, bootProgram); err != nil {
 		return err
 	}
-	if _, ok := s.known[cell]; ok {
-		s.known[cell] = append(s.known[cell], r)
+	r, err := s.appendBootRun(ctx, b)
+	if err != nil {
+		return err
 	}
+	cell := s.cell(&bootProgram)
+	s.known[cell] = append(s.known[cell], r)
 	s.booted++
 	return nil
+}
+
+// bootBefore is the first run of the boot test, where none is on record: how the kernel
+// booted last in a job that did not ask for it.
+func (s *subject) bootBefore(ctx context.Context) ([]kernel.Run, error) {
+	b, ok, err := s.lab.Record.Boot(ctx, s.cell(nil), s.scope())
+	if err != nil || !ok {
+		return nil, err
+	}
+	r, err := s.appendBootRun(ctx, b)
+	return []kernel.Run{r}, err
+}
+
+func (s *subject) appendBootRun(ctx context.Context, b kernel.Boot) (kernel.Run, error) {
+	r := verdict.OfBoot(b)
+	s.sign(&r)
+	return r, s.lab.Record.AppendRun(ctx, s.lab.Job, s.cell(&bootProgram), r)
 }
 
 // canRun says why nothing can be run of a program on a kernel that boots like
@@ -272,6 +278,9 @@ func (s *subject) recorded(ctx context.Context, p runner.Program) ([]kernel.Run,
 	cell := s.cell(&p)
 	if _, ok := s.known[cell]; !ok {
 		runs, err := s.lab.Record.Runs(ctx, cell, s.scope())
+		if err == nil && p.Boot && len(runs) == 0 {
+			runs, err = s.bootBefore(ctx)
+		}
 		if err != nil {
 			return nil, err
 		}
