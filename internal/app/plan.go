@@ -113,7 +113,8 @@ func (p *planFlags) request(ctx context.Context, o *options, kind string) (reque
 }
 
 // programs are what the request wants run: tests in the order of the list, then
-// what the user brings.
+// what the user brings, and last the boot: a kernel that boots now and then may be
+// down after it.
 func (r request) programs() ([]runner.Program, error) {
 	if len(r.Programs) > 0 && len(r.Tests) == 0 {
 		return r.Programs, nil
@@ -140,17 +141,20 @@ func (r request) programs() ([]runner.Program, error) {
 			picked[t.Name] = true
 		}
 	}
-	var out []runner.Program
+	var out, boot []runner.Program
 	for _, t := range tests {
-		if picked[t.Name] {
-			p := programOf(t)
-			if r.TestTimeout != 0 && !p.Boot {
+		switch p := programOf(t); {
+		case !picked[t.Name]:
+		case p.Boot:
+			boot = append(boot, p)
+		default:
+			if r.TestTimeout != 0 {
 				p.Limit = r.TestTimeout
 			}
 			out = append(out, p)
 		}
 	}
-	return append(out, r.Programs...), nil
+	return slices.Concat(out, r.Programs, boot), nil
 }
 
 // bootTest needs no program: the kernel's own start is the test.

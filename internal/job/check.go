@@ -13,6 +13,8 @@ import (
 
 // Plan says what to run on a kernel.
 type Plan struct {
+	// Programs are run in this order. A kernel that boots now and then may be down
+	// after the boot test: it is to be the last.
 	Programs []runner.Program
 	Runs     int // evidence wanted at least for each test
 	MaxRuns  int // and at most; 0: maxPerTest
@@ -52,7 +54,7 @@ func (l *Lab) Check(ctx context.Context, k kernel.Kernel, c kernel.Commit, plan 
 // the commit for progress. After an error the tests that are through are
 // returned with it.
 func (s *subject) tests(ctx context.Context, e Event, boot kernel.Boot, plan Plan) ([]kernel.TestResult, error) {
-	results := make([][]kernel.TestResult, len(plan.Programs))
+	results := make([]kernel.TestResult, 0, len(plan.Programs))
 	e.Phase, e.Of = "run", plan.Runs*len(plan.Programs)
 	if plan.ShareGuests && boot.Status == kernel.BootOK {
 		if err := s.together(ctx, e, plan); err != nil {
@@ -60,29 +62,23 @@ func (s *subject) tests(ctx context.Context, e Event, boot kernel.Boot, plan Pla
 		}
 	}
 	e.Done = s.haveShared(plan)
-	// A kernel that boots now and then may be down after the boot test: it comes last.
-	for _, boots := range []bool{false, true} {
-		for i, p := range plan.Programs {
-			if p.Boot != boots {
-				continue
-			}
-			if why := canRun(p, boot); why != "" {
-				s.dead = why
-				results[i] = append(results[i], untestable(p, why))
-				continue
-			}
-			if e.Text = p.Name; s.haveSharedOf(p, plan) < plan.Runs {
-				s.lab.notify(e)
-			}
-			r, err := s.test(ctx, p, plan)
-			if err != nil {
-				return slices.Concat(results...), err
-			}
-			results[i] = plan.held(r)
-			e.Done += plan.Runs - s.haveSharedOf(p, plan)
+	for _, p := range plan.Programs {
+		if why := canRun(p, boot); why != "" {
+			s.dead = why
+			results = append(results, untestable(p, why))
+			continue
 		}
+		if e.Text = p.Name; s.haveSharedOf(p, plan) < plan.Runs {
+			s.lab.notify(e)
+		}
+		r, err := s.test(ctx, p, plan)
+		if err != nil {
+			return results, err
+		}
+		results = append(results, plan.held(r)...)
+		e.Done += plan.Runs - s.haveSharedOf(p, plan)
 	}
-	return slices.Concat(results...), nil
+	return results, nil
 }
 
 // test runs one program until the verdicts of its tests are clear.

@@ -242,6 +242,18 @@ func TestKernelThatBootsOnlyOnce(t *testing.T) {
 	}
 }
 
+// A kernel that booted before has more than one try.
+func TestKernelThatBootsNowAndThen(t *testing.T) {
+	w := newWorld(t, 1)
+	w.script["0 boot"] = "pnnp"
+	if _, _, err := check(t, w, w.lab("one"), plan("a")); err != nil {
+		t.Fatal(err)
+	}
+	if _, got, err := check(t, w, w.lab("two"), plan("a", "b")); err != nil || verdicts(got) != "good 2/0, good 2/0" {
+		t.Errorf("%s, %v", verdicts(got), err)
+	}
+}
+
 // Another job may record a boot while this one has the kernel up.
 func TestBootRecordedMeanwhile(t *testing.T) {
 	w := newWorld(t, 1)

@@ -92,7 +92,7 @@ type world struct {
 	clean  map[int]int                // the same for builds from nothing
 	revert string                     // why the culprit does not revert
 	// "commit test" or "commit boot" -> outcomes; of a boot, n is that it does not come
-	// up, and N that it does when it is tried once more.
+	// up, N that it does when it is tried once more, and D that it does not then either.
 	script map[string]string
 	// several makes a program one of several tests: "commit program" -> an
 	// outcome for each, the same in every run; behind a colon the program's own.
@@ -215,7 +215,11 @@ func (w *world) bootOne(_ context.Context, k kernel.Kernel) (Bench, kernel.Boot,
 		switch letter {
 		case 'n':
 			return nil, kernel.Boot{Status: kernel.BootFailed, Reason: "no agent"}, nil
+		case 'D':
+			w.boots++
+			return nil, kernel.Boot{Status: kernel.BootFailed, Reason: "no agent", Failed: &kernel.Boot{Status: kernel.BootFailed, Reason: "no agent"}}, nil
 		case 'N':
+			w.boots++
 			boot.Failed = &kernel.Boot{Status: kernel.BootFailed, Reason: "no agent"}
 		default:
 			said := run("boot", letter)

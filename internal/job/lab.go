@@ -97,7 +97,7 @@ type subject struct {
 	boots  bool                    // every boot is a run of the boot test
 	only   bool                    // and nothing else is to be run
 	booted int                     // of those on record and not used yet, how many were made here
-	down   error                   // it booted before and does not now
+	down   string                  // why it cannot be run any more: it booted before and does not now
 }
 
 // testRuns are the runs of a program on a kernel in this job.
@@ -110,13 +110,9 @@ type testRuns struct {
 // subject is a kernel to run programs on: if the boot test is one of them, every boot
 // of it counts.
 func (l *Lab) subject(k kernel.Kernel, commit string, ps ...runner.Program) *subject {
-	n := 0
-	for _, p := range ps {
-		if p.Boot {
-			n++
-		}
-	}
-	return &subject{lab: l, kernel: k, commit: commit, boots: n > 0, only: n == len(ps) && n > 0, known: map[string][]kernel.Run{}, shared: map[string]*sharedRuns{}, done: map[string]*testRuns{}}
+	boots := slices.ContainsFunc(ps, func(p runner.Program) bool { return p.Boot })
+	others := slices.ContainsFunc(ps, func(p runner.Program) bool { return !p.Boot })
+	return &subject{lab: l, kernel: k, commit: commit, boots: boots, only: boots && !others, known: map[string][]kernel.Run{}, shared: map[string]*sharedRuns{}, done: map[string]*testRuns{}}
 }
 
 func (s *subject) close() {
@@ -135,9 +131,6 @@ func (s *subject) cell(p *runner.Program) string {
 	}
 	if p != nil {
 		q := *p
-		if q.Boot {
-			q = bootProgram
-		}
 		if q.Iterations == 1 {
 			q.Iterations = 0 // the same runs
 		}
@@ -260,11 +253,11 @@ func (s *subject) run(ctx context.Context, p runner.Program) (r kernel.Run, reus
 		}
 		return left[0], reused, nil
 	}
-	switch err = s.ready(ctx); {
-	case err == nil:
+	up, err := s.ready(ctx)
+	if up {
 		r, err = s.bench.Run(ctx, p)
-	case s.down != nil: // the others need not go down with it
-		r, err = kernel.Run{Test: p.Name, Outcome: kernel.Infra, Reason: s.down.Error()}, nil
+	} else { // the others need not go down with it
+		r = kernel.Run{Test: p.Name, Outcome: kernel.Infra, Reason: s.down}
 	}
 	if err != nil {
 		return r, false, err
@@ -294,24 +287,20 @@ func (s *subject) sign(r *kernel.Run) {
 	r.Commit, r.Release, r.Kernel, r.Carried = s.commit, s.kernel.Release, s.kernel.Digest, s.kernel.Carried
 }
 
-// ready boots the kernel unless it is up. One that was down then is so for the rest of
-// the job, which says so of what it had yet to run.
-func (s *subject) ready(ctx context.Context) error {
-	if s.bench != nil {
-		return nil
-	}
-	if s.down != nil {
-		return s.down
+// ready boots the kernel unless it is up, and says whether it is. One that is down is
+// so for the rest of the job, which says so of what it had yet to run.
+func (s *subject) ready(ctx context.Context) (up bool, err error) {
+	if s.bench != nil || s.down != "" {
+		return s.bench != nil, nil
 	}
 	var boot kernel.Boot
 	for range readyTries {
-		var err error
 		if boot, err = s.bootNow(ctx); err != nil || boot.Status == kernel.BootOK {
-			return err
+			return err == nil, err
 		}
 	}
-	s.down = fmt.Errorf("kernel %s booted before and does not now: %s", s.kernel.Release, boot.Reason)
-	return s.down
+	s.down = fmt.Sprintf("kernel %s booted before and does not now: %s", s.kernel.Release, boot.Reason)
+	return false, nil
 }
 
 // readyTries is how often a kernel is booted that has booted before: one that fails

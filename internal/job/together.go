@@ -123,11 +123,8 @@ func (s *subject) planOut(ctx context.Context, ps []runner.Program) (rest []runn
 	if len(ps) == 0 {
 		return nil, nil
 	}
-	if err := s.ready(ctx); err != nil && s.down == nil {
+	if up, err := s.ready(ctx); !up { // each of them will say so
 		return nil, err
-	}
-	if s.bench == nil { // it is down, and each of them will say so
-		return nil, nil
 	}
 	for _, p := range ps {
 		r, ok := s.bench.PlanOut(p)
@@ -155,8 +152,9 @@ func (s *subject) append(ctx context.Context, p runner.Program, r kernel.Run) er
 // evidence against the one that is left alone, or against all where both halves
 // get through. On record it is against all until somebody is blamed.
 func (s *subject) share(ctx context.Context, group []runner.Program) (blamed bool, err error) {
-	if len(group) == 1 {
-		return true, s.distrust(ctx, group)
+	if len(group) == 1 { // it is marked as one of several
+		s.apart(group)
+		return true, nil
 	}
 	// The bench is up: planOut has seen to it, and shared guests do not take it down.
 	got, err := s.bench.RunTogether(ctx, group)
@@ -230,21 +228,20 @@ func (s *subject) again(ctx context.Context, ps []runner.Program, plan Plan, tel
 	if err != nil {
 		return err
 	}
-	if len(group) > 1 {
-		tell(fmt.Sprintf("%d tests again in one guest", len(group)))
-		var got map[string]kernel.Run
-		if err = s.ready(ctx); err == nil {
-			got, err = s.bench.RunTogether(ctx, group)
+	share := len(group) > 1
+	if share {
+		if share, err = s.ready(ctx); err != nil {
+			return err
 		}
-		if err != nil && s.down == nil {
+	}
+	if share {
+		tell(fmt.Sprintf("%d tests again in one guest", len(group)))
+		got, err := s.bench.RunTogether(ctx, group)
+		if err != nil {
 			return err
 		}
 		for _, p := range group {
 			r, ok := got[p.Name]
-			if !ok && s.down != nil {
-				left = append(left, p)
-				continue
-			}
 			if !ok {
 				if err := s.distrust(ctx, []runner.Program{p}); err != nil {
 					return err

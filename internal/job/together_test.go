@@ -233,7 +233,8 @@ func TestComparedAloneAfterAFailure(t *testing.T) {
 		w.badFrom(2, fmt.Sprint(i), "f")
 	}
 	w.script["0 1"] = "ppf" // the base: its third run
-	if _, err := series(t, w, w.lab("one"), p); err != nil {
+	res, err := series(t, w, w.lab("one"), p)
+	if err != nil {
 		t.Fatal(err)
 	}
 	n := 0
@@ -246,6 +247,10 @@ func TestComparedAloneAfterAFailure(t *testing.T) {
 	}
 	if n == 0 {
 		t.Error("what failed in a shared guest was not tried alone")
+	}
+	// Its passes in shared guests count no longer: it starts anew.
+	if got := res.BaseRow.Tests[1]; got.Runs != n || got.Fails != n {
+		t.Errorf("%d of %d runs fail, by %d of its own", got.Fails, got.Runs, n)
 	}
 }
 

@@ -154,14 +154,13 @@ func (b *Booted) start(ctx context.Context, k kernel.Kernel) (kernel.Boot, error
 	b.Hello, err = s.Hello(ctx)
 	boot.Release = console.Clean([]byte(b.Hello.Release), maxRelease)
 	log := vm.Console.Bytes()
-	b.listen(&boot, log)
+	b.listen(&boot, log, err == nil)
 	var refused *guest.BootError
 	switch {
 	case errors.As(err, &refused) && refused.Infra:
 		return boot, err
 	case errors.As(err, &refused):
 		boot.Status = kernel.BootFailed
-		b.end(&boot, log)
 		if said := agentSaid(log); said != "" {
 			boot.Reason = said // it knows what is missing
 		} else if boot.Reason == "" {
@@ -188,7 +187,7 @@ func (b *Booted) start(ctx context.Context, k kernel.Kernel) (kernel.Boot, error
 			b.lab.Log.Warn("every run will start its program anew", zap.Error(err))
 		}
 		// No run has it on its console: that begins where the guest is forked.
-		b.listen(&boot, vm.Console.Bytes())
+		b.listen(&boot, vm.Console.Bytes(), true)
 	}
 	if b.snapshot, err = vm.Snapshot(); err != nil {
 		b.lab.Log.Warn("no snapshot, every run boots a guest of its own", zap.Error(err))
@@ -200,29 +199,32 @@ func (b *Booted) start(ctx context.Context, k kernel.Kernel) (kernel.Boot, error
 	return boot, nil
 }
 
-// listen takes what the kernel has said until now.
-func (b *Booted) listen(boot *kernel.Boot, log []byte) {
+// listen takes what the kernel has said until now: its first complaint, or what ended
+// it if it did not come up.
+func (b *Booted) listen(boot *kernel.Boot, log []byte, up bool) {
 	boot.Console = console.Clean(log, maxConsole)
-	if found, _ := console.Allow(console.Scan(log), b.lab.Allowed); len(found) > 0 {
+	found, _ := console.Allow(console.Scan(log), b.lab.Allowed)
+	if !up {
+		found = ends(found, log)
+	}
+	if len(found) > 0 {
 		boot.Signature = found[0].Signature
 		boot.Reason = "during boot: " + found[0].Signature.Title
 	}
 }
 
-// end says of a kernel that did not come up what that was, as far as it said so itself:
-// a warning that other kernels have come up with is not the reason. A panic that only
+// ends is the complaint that ended a kernel which did not come up, as far as it said so
+// itself: a warning that other kernels have come up with does not. A panic that only
 // carries out the policy for a complaint is that (console.Scan); kernel/panic.c has the
 // words.
-func (b *Booted) end(boot *kernel.Boot, log []byte) {
+func ends(found []console.Finding, log []byte) []console.Finding {
 	panicked := bytes.Contains(log, []byte("Kernel panic - not syncing"))
-	boot.Signature, boot.Reason = kernel.Signature{}, ""
-	found, _ := console.Allow(console.Scan(log), b.lab.Allowed)
-	for _, f := range slices.Backward(found) {
+	for i, f := range slices.Backward(found) {
 		if panicked || f.Signature.Kind == "hang" {
-			boot.Signature, boot.Reason = f.Signature, "during boot: "+f.Signature.Title
-			return
+			return found[i : i+1]
 		}
 	}
+	return nil
 }
 
 // maxProblems bounds what is kept of a guest's complaints.
